@@ -1,0 +1,428 @@
+//! Header, attempts and jump-back state.
+
+use super::{HEADER_BYTES, Layout, Region, TableRegion};
+use crate::checksum::{self, Nonce, Seed};
+use crate::mailbox::Statistics;
+use crate::units::PAGE_SIZE;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The life of an image.
+///
+/// ```text
+///            commit            consume
+/// Writing ──────────▶ Valid ─────────────▶ Consumed
+///    │                  │
+///    └────── discard ───┴───────────────▶ Discarded
+/// ```
+/// Each arrow is one write of one logical block, followed by a flush. Only
+/// `Valid` is ever resumed.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Being written, or a writer that was cut off.
+    Writing = 1,
+    /// Complete and not yet used.
+    Valid = 2,
+    /// The old kernel was entered from it: never again.
+    Consumed = 3,
+    /// Made unusable by hand or by a normal boot.
+    Discarded = 4,
+}
+
+impl State {
+    /// The state with this number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Writing),
+            2 => Some(Self::Valid),
+            3 => Some(Self::Consumed),
+            4 => Some(Self::Discarded),
+            _ => None,
+        }
+    }
+
+    /// The state's name in messages and in `--json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Writing => "writing",
+            Self::Valid => "valid",
+            Self::Consumed => "consumed",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// How often an image may be resumed.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Once.
+    Once = 1,
+}
+
+/// How a chunk's pages are stored.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// As they are, one after the other.
+    Raw = 0,
+}
+
+/// A checksummed piece of the image at a fixed offset.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Section {
+    /// Bytes used.
+    pub length: u64,
+    /// XXH64 of these bytes, seeded by the image.
+    pub checksum: u64,
+}
+
+impl Section {
+    /// Describes `bytes`.
+    pub fn of(seed: Seed, bytes: &[u8]) -> Self {
+        Self { length: bytes.len() as u64, checksum: seed.checksum(bytes) }
+    }
+
+    /// Whether `bytes`, read from the image, are what was written.
+    ///
+    /// `bytes` may be longer (whole blocks are read).
+    pub fn matches<'a>(&self, seed: Seed, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let used = bytes.get(..usize::try_from(self.length).ok()?)?;
+        (seed.checksum(used) == self.checksum).then_some(used)
+    }
+}
+
+/// How many pages of the old kernel's memory met which fate.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Counts {
+    /// Pages whose bytes are in the image.
+    pub stored: u64,
+    /// Pages of zeros, kept as table entries.
+    pub zero: u64,
+    /// Free pages, whose contents nobody needs.
+    pub free: u64,
+    /// Pages that must not be touched (poisoned, offline).
+    pub excluded: u64,
+    /// Pages of the window, whose contents lie elsewhere in RAM.
+    pub window: u64,
+}
+
+impl Counts {
+    /// All pages.
+    pub const fn total(&self) -> u64 {
+        self.stored + self.zero + self.free + self.excluded + self.window
+    }
+}
+
+/// The image's first 512 bytes.
+///
+/// Magic, version, state, id and checksum keep their places in every version,
+/// so that any version can tell that there is an image, whose, and can discard
+/// it. A reader takes only its own version: what it does not know it does not
+/// enter.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Header {
+    /// [`Header::MAGIC`].
+    pub magic: [u8; 8],
+    /// [`Header::VERSION`].
+    pub version: u32,
+    /// A [`State`] as its number.
+    pub state: u32,
+    /// The plan's nonce: the image's identity, and the seed of its checksums.
+    pub id: Nonce,
+    /// A [`Kind`] as its number.
+    pub kind: u32,
+    /// Bytes in a logical block of the target: 512 or 4096.
+    pub block_size: u32,
+    /// When the image was begun, in seconds since 1970 (UTC).
+    pub created: u64,
+    /// Pages that the layout was made for ([`Layout::for_pages`]).
+    pub layout_pages: u64,
+    /// The plan.
+    pub plan: Section,
+    /// The jump-back state.
+    pub jump_back: Section,
+    /// The kept page.
+    pub kept_page: Section,
+    /// The writer's log.
+    pub log: Section,
+    /// The run table.
+    pub runs: TableRegion,
+    /// The chunk table.
+    pub chunks: TableRegion,
+    /// Bytes of data used.
+    pub data_length: u64,
+    /// What became of each page.
+    pub counts: Counts,
+    /// The writer's pass, up to the commit.
+    pub statistics: Statistics,
+    /// Zero.
+    pub reserved: [u64; 33],
+    /// XXH64 (seed 0) of all bytes before this field.
+    pub checksum: u64,
+}
+
+const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
+
+/// Why bytes are not a header, or not one to go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderError {
+    /// No image: the magic is not there.
+    None,
+    /// The checksum does not match: torn or damaged.
+    Checksum,
+    /// Another version than [`Header::VERSION`].
+    Version(u32),
+    /// A field is out of range; its name.
+    Field(&'static str),
+}
+
+impl core::fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::None => write!(f, "no dormouse image"),
+            Self::Checksum => write!(f, "the image header's checksum does not match"),
+            Self::Version(v) => write!(
+                f,
+                "the image has version {v}, this program reads version {}",
+                Header::VERSION
+            ),
+            Self::Field(name) => write!(f, "the image header's field `{name}` is out of range"),
+        }
+    }
+}
+
+impl Header {
+    /// "This is an image."
+    pub const MAGIC: [u8; 8] = *b"DORMOUSE";
+
+    /// The layout's version.
+    pub const VERSION: u32 = 1;
+
+    /// The header of an image that is just being begun.
+    pub fn begin(id: Nonce, block_size: u32, created: u64, layout_pages: u64) -> Self {
+        let mut header = Self::read_from_bytes(&[0; HEADER_BYTES][..])
+            .unwrap_or_else(|_| unreachable!("the length is the structure's own"));
+        header.magic = Self::MAGIC;
+        header.version = Self::VERSION;
+        header.state = State::Writing as u32;
+        header.id = id;
+        header.kind = Kind::Once as u32;
+        header.block_size = block_size;
+        header.created = created;
+        header.layout_pages = layout_pages;
+        header.seal();
+        header
+    }
+
+    /// Sets the checksum: the last thing that happens to a header.
+    pub fn seal(&mut self) {
+        self.checksum = checksum::plain(&self.as_bytes()[..HEADER_BYTES - 8]);
+    }
+
+    /// The same image in another state, sealed.
+    pub fn with_state(&self, state: State) -> Self {
+        let mut header = *self;
+        header.state = state as u32;
+        header.seal();
+        header
+    }
+
+    /// Reads and checks a header; `bytes` may be longer than it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let (header, _) = Self::read_from_prefix(bytes).map_err(|_| HeaderError::None)?;
+        if header.magic != Self::MAGIC {
+            return Err(HeaderError::None);
+        }
+        if header.checksum != checksum::plain(&header.as_bytes()[..HEADER_BYTES - 8]) {
+            return Err(HeaderError::Checksum);
+        }
+        if header.version != Self::VERSION {
+            return Err(HeaderError::Version(header.version));
+        }
+        if State::from_number(header.state).is_none() {
+            return Err(HeaderError::Field("state"));
+        }
+        if header.kind != Kind::Once as u32 {
+            return Err(HeaderError::Field("kind"));
+        }
+        if header.block_size != 512 && header.block_size != 4096 {
+            return Err(HeaderError::Field("block_size"));
+        }
+        if header.layout_pages > crate::units::PageRange::MAX_PFN {
+            return Err(HeaderError::Field("layout_pages"));
+        }
+        let layout = Layout::for_pages(header.layout_pages);
+        let fits = |used: u64, room: u64| used <= room;
+        if !fits(header.plan.length, crate::plan::SECTION_BYTES as u64) {
+            return Err(HeaderError::Field("plan"));
+        }
+        if !fits(header.jump_back.length, PAGE_SIZE) {
+            return Err(HeaderError::Field("jump_back"));
+        }
+        if !fits(header.kept_page.length, PAGE_SIZE) {
+            return Err(HeaderError::Field("kept_page"));
+        }
+        if !fits(header.log.length, super::MAX_LOG) {
+            return Err(HeaderError::Field("log"));
+        }
+        if !header.runs.fits(layout.runs) {
+            return Err(HeaderError::Field("runs"));
+        }
+        if !header.chunks.fits(layout.chunks) {
+            return Err(HeaderError::Field("chunks"));
+        }
+        if !fits(header.data_length, layout.data.length) || header.data_length % PAGE_SIZE != 0 {
+            return Err(HeaderError::Field("data_length"));
+        }
+        let counted = [
+            header.counts.stored,
+            header.counts.zero,
+            header.counts.free,
+            header.counts.excluded,
+            header.counts.window,
+        ];
+        if counted.iter().any(|&n| n > header.layout_pages) {
+            return Err(HeaderError::Field("counts"));
+        }
+        Ok(header)
+    }
+
+    /// The state, which [`Header::parse`] has checked.
+    pub fn state(&self) -> State {
+        State::from_number(self.state).unwrap_or(State::Discarded)
+    }
+
+    /// The seed of all checksums in the image.
+    pub fn seed(&self) -> Seed {
+        Seed::of(&self.id)
+    }
+
+    /// Where everything lies.
+    pub fn layout(&self) -> Layout {
+        Layout::for_pages(self.layout_pages)
+    }
+
+    /// The data that is used.
+    pub fn data(&self) -> Region {
+        Region { offset: self.layout().data.offset, length: self.data_length }
+    }
+}
+
+/// How many wake-ups of this image were begun; in a block of its own, so that
+/// a torn count never costs the image.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Attempts {
+    /// [`Attempts::MAGIC`].
+    pub magic: [u8; 8],
+    /// The image that is meant; another id counts as no attempt.
+    pub id: Nonce,
+    /// Wake-ups that were begun.
+    pub begun: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// XXH64 (seeded by the image) of all bytes before this field.
+    pub checksum: u64,
+}
+
+impl Attempts {
+    /// "This counts attempts."
+    pub const MAGIC: [u8; 8] = *b"DORMTRYS";
+
+    /// A count, sealed.
+    pub fn new(id: Nonce, begun: u32) -> Self {
+        let mut attempts = Self { magic: Self::MAGIC, id, begun, reserved: 0, checksum: 0 };
+        attempts.checksum = Seed::of(&id).checksum(&attempts.as_bytes()[..size_of::<Self>() - 8]);
+        attempts
+    }
+
+    /// The wake-ups begun of image `id` by what its attempts block says.
+    ///
+    /// A damaged block (a count that was cut off by a power failure) counts as
+    /// one attempt.
+    pub fn begun(id: &Nonce, bytes: &[u8]) -> u32 {
+        let Ok((attempts, _)) = Self::read_from_prefix(bytes) else { return 1 };
+        if attempts == Self::new(*id, attempts.begun) { attempts.begun } else { 1 }
+    }
+}
+
+/// What the processor was when the old kernel called the writer, and how to
+/// get back.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct JumpBack {
+    /// Physical address at which the old kernel continues.
+    pub entry: u64,
+    /// CR0 on entry.
+    pub cr0: u64,
+    /// CR4 on entry.
+    pub cr4: u64,
+    /// IA32_EFER on entry.
+    pub efer: u64,
+    /// IA32_PAT on entry.
+    pub pat: u64,
+    /// Linear address of the GDT for the return path, valid under the old
+    /// kernel's page tables.
+    pub gdt: u64,
+    /// Bytes of that GDT minus one.
+    pub gdt_limit: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header::begin([3; 16], 512, 1_800_000_000, 1 << 18)
+    }
+
+    #[test]
+    fn a_header_survives_the_disk() {
+        let valid = header().with_state(State::Valid);
+        assert_eq!(Header::parse(valid.as_bytes()), Ok(valid));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let bytes: Vec<u8> = header().as_bytes().to_vec();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Header::parse(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn fields_out_of_range_are_refused_even_when_sealed() {
+        let mut h = header();
+        h.data_length = h.layout().data.length + 4096;
+        h.seal();
+        assert_eq!(Header::parse(h.as_bytes()), Err(HeaderError::Field("data_length")));
+        let mut h = header();
+        h.version = 2;
+        h.seal();
+        assert_eq!(Header::parse(h.as_bytes()), Err(HeaderError::Version(2)));
+        let mut h = header();
+        h.layout_pages = u64::MAX;
+        h.seal();
+        assert_eq!(Header::parse(h.as_bytes()), Err(HeaderError::Field("layout_pages")));
+    }
+
+    #[test]
+    fn attempts_of_another_image_or_torn_ones_count_as_one() {
+        let mine = Attempts::new([3; 16], 2);
+        assert_eq!(Attempts::begun(&[3; 16], mine.as_bytes()), 2);
+        assert_eq!(Attempts::begun(&[4; 16], mine.as_bytes()), 1);
+        assert_eq!(Attempts::begun(&[3; 16], &[]), 1);
+    }
+}

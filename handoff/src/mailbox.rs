@@ -1,0 +1,162 @@
+//! The mailbox: pages of the old kernel's own memory in which writer and
+//! reader leave what happened, for the CLI to read after the return.
+//!
+//! The CLI allocates and pins the pages, writes the nonce into each and names
+//! their addresses in the plan. Nobody trusts a page without its nonce: user
+//! pages can move until the freeze.
+
+use crate::checksum::Nonce;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// "This is a mailbox page."
+pub const MAGIC: [u8; 8] = *b"DORMMAIL";
+
+/// How many pages a mailbox has: the head and the log.
+pub const PAGES: usize = 17;
+
+/// Bytes of log in each page but the head.
+pub const LOG_BYTES: usize = 4096 - 32;
+
+/// How an attempt ended.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The writer never got as far as the mailbox.
+    Pending = 0,
+    /// The writer came back with an error; nothing was committed.
+    Returned = 1,
+    /// The reader brought the old kernel back.
+    Woken = 2,
+}
+
+impl Outcome {
+    /// The outcome with this number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Pending),
+            1 => Some(Self::Returned),
+            2 => Some(Self::Woken),
+            _ => None,
+        }
+    }
+}
+
+/// What one pass over the image did, and how long it took.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Statistics {
+    /// Microseconds from entry to the first data command.
+    pub first_data_us: u64,
+    /// Microseconds from the first data command to the last completion.
+    pub data_us: u64,
+    /// Microseconds from the last data completion to the end: commit (writer)
+    /// or consume (reader), without power-off or jump.
+    pub finish_us: u64,
+    /// Bytes of pages that went over the device.
+    pub data_bytes: u64,
+    /// Bytes of everything else: tables, plan, header.
+    pub meta_bytes: u64,
+}
+
+/// The first page.
+#[repr(C)]
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Head {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// The plan's nonce.
+    pub nonce: Nonce,
+    /// 0: this is the first page.
+    pub index: u32,
+    /// An [`Outcome`] as its number.
+    pub outcome: u32,
+    /// The [`Stage`](crate::plan::Stage) reached, as its number.
+    pub stage: u32,
+    /// Bytes of `message` used.
+    pub message_length: u32,
+    /// The reason of a return, UTF-8.
+    pub message: [u8; 1024],
+    /// The writer's pass.
+    pub write: Statistics,
+    /// The reader's pass.
+    pub read: Statistics,
+    /// Random bytes gathered by the reader for the woken kernel.
+    pub entropy: [u8; 64],
+    /// Bits of entropy that `entropy` is worth; 0: there was no source.
+    pub entropy_bits: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// A flat GDT for the old kernel's return path: null, null, 64-bit code
+    /// (selector 0x10), data (selector 0x18). The writer points GDTR at it
+    /// through the old kernel's direct map.
+    pub gdt: [u64; 4],
+}
+
+const _: () = assert!(size_of::<Head>() <= 4096);
+
+/// [`Head::gdt`]'s contents.
+pub const FLAT_GDT: [u64; 4] = [0, 0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
+
+/// Each further page: a piece of the log.
+#[repr(C)]
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct LogPage {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// The plan's nonce.
+    pub nonce: Nonce,
+    /// The page's place in the mailbox, from 1.
+    pub index: u32,
+    /// Bytes of `text` used.
+    pub used: u32,
+    /// UTF-8; a character may be split between pages.
+    pub text: [u8; LOG_BYTES],
+}
+
+const _: () = assert!(size_of::<LogPage>() == 4096);
+
+/// What a mailbox page must begin with for the page to be trusted.
+pub fn belongs(page: &[u8], nonce: &Nonce, index: usize) -> bool {
+    page.get(..8) == Some(&MAGIC)
+        && page.get(8..24) == Some(nonce)
+        && page.get(24..28) == Some(&(index as u32).to_le_bytes())
+}
+
+/// An empty mailbox page for a new attempt.
+pub fn blank_page(nonce: &Nonce, index: usize) -> [u8; 4096] {
+    let mut page = [0; 4096];
+    page[..8].copy_from_slice(&MAGIC);
+    page[8..24].copy_from_slice(nonce);
+    page[24..28].copy_from_slice(&(index as u32).to_le_bytes());
+    if index == 0 {
+        let at = core::mem::offset_of!(Head, gdt);
+        page[at..at + 32].copy_from_slice(FLAT_GDT.as_bytes());
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blank_page_belongs_to_its_attempt_only() {
+        let page = blank_page(&[5; 16], 3);
+        assert!(belongs(&page, &[5; 16], 3));
+        assert!(!belongs(&page, &[5; 16], 2));
+        assert!(!belongs(&page, &[6; 16], 3));
+        assert!(!belongs(&page[..10], &[5; 16], 3));
+        let log = LogPage::ref_from_bytes(&page).unwrap();
+        assert_eq!((log.index, log.used), (3, 0));
+    }
+
+    #[test]
+    fn the_head_carries_the_gdt() {
+        let page = blank_page(&[5; 16], 0);
+        let (head, _) = Head::ref_from_prefix(&page).unwrap();
+        assert_eq!(head.gdt, FLAT_GDT);
+        assert_eq!(Outcome::from_number(head.outcome), Some(Outcome::Pending));
+    }
+}
