@@ -365,6 +365,9 @@ pub struct JumpBack {
     pub entry: u64,
     /// CR0 on entry.
     pub cr0: u64,
+    /// CR3 on entry: the old kernel's identity map for the jump, which is part
+    /// of its memory and comes back with it.
+    pub cr3: u64,
     /// CR4 on entry.
     pub cr4: u64,
     /// IA32_EFER on entry.
