@@ -409,6 +409,13 @@ impl WayBack {
     }
 }
 
+/// Writes a sealed plan and its way back into the bytes of a `.plan` section.
+pub fn stamp(section: &mut [u8; SECTION_BYTES], plan: &Plan) {
+    section.fill(0);
+    section[..size_of::<Plan>()].copy_from_slice(plan.as_bytes());
+    section[WAY_BACK_OFFSET..].copy_from_slice(WayBack::of(plan).as_bytes());
+}
+
 /// Where the bytes begin that [`Plan::checksum`] covers.
 const CHECKED_FROM: usize = core::mem::offset_of!(Plan, nonce);
 

@@ -1,0 +1,211 @@
+//! The image's states on the target: beginning, committing, opening, consuming.
+//!
+//! Each change of state is one write of one logical block and a flush. What
+//! must be durable before it is flushed before it.
+
+use crate::error::Error;
+use crate::memory::Buffer;
+use crate::stream::Stream;
+use alloc::vec::Vec;
+use dormouse_drivers::queue::BlockQueue;
+use dormouse_handoff::checksum;
+use dormouse_handoff::extents::{Extent, ExtentMap};
+use dormouse_handoff::image::{Attempts, HEADER_BYTES, Header, JumpBack, Layout, Section, State};
+use dormouse_handoff::plan::{self, CheckedPlan};
+use dormouse_handoff::units::{Lba, PAGE_SIZE};
+use zerocopy::{FromBytes, IntoBytes};
+
+const PAGE: usize = PAGE_SIZE as usize;
+
+/// Makes sure that this is the target that Linux meant, keeps its first page,
+/// and begins an image there. From here on no older image can be woken.
+pub fn begin(
+    stream: &mut Stream<'_>,
+    plan: &CheckedPlan<'_>,
+    buffer: &mut Buffer,
+) -> Result<Header, Error> {
+    let layout_pages = plan.memory_pages();
+    let layout = Layout::for_pages(layout_pages);
+    if layout.total() > stream.capacity() {
+        return Err(Error::TooSmall { needed: layout.total(), capacity: stream.capacity() });
+    }
+    stream.read(0, buffer, PAGE)?;
+    if checksum::plain(&buffer.bytes()[..PAGE]) != plan.target.first_page_checksum {
+        return Err(Error::FirstPageChanged);
+    }
+
+    let mut header = Header::begin(plan.nonce, plan.target.block_size, plan.created, layout_pages);
+    header.kept_page =
+        write_section(stream, buffer, &header, Layout::KEPT_PAGE, &plan.target.kept_page)?;
+    // The kept page must be safe before the only other copy is overwritten.
+    stream.flush()?;
+    header.seal();
+    let page = &mut buffer.bytes_mut()[..PAGE];
+    page.fill(0);
+    page[..HEADER_BYTES].copy_from_slice(header.as_bytes());
+    stream.write(0, buffer, PAGE)?;
+    stream.flush()?;
+    Ok(header)
+}
+
+/// Writes a piece of the image at its fixed offset.
+pub fn write_section(
+    stream: &mut Stream<'_>,
+    buffer: &mut Buffer,
+    header: &Header,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<Section, Error> {
+    let room = buffer.bytes_mut();
+    if bytes.len() > room.len() {
+        return Err(Error::NoBuffers);
+    }
+    room[..bytes.len()].copy_from_slice(bytes);
+    let whole = bytes.len().next_multiple_of(PAGE).min(room.len());
+    room[bytes.len()..whole].fill(0);
+    if !bytes.is_empty() {
+        stream.write(offset, buffer, whole)?;
+    }
+    Ok(Section::of(header.seed(), bytes))
+}
+
+/// Rewrites the header alone, and flushes.
+///
+/// Everything that the new state promises must have been written before; it is
+/// flushed first.
+pub fn change_state(
+    stream: &mut Stream<'_>,
+    buffer: &mut Buffer,
+    header: &Header,
+    state: State,
+) -> Result<Header, Error> {
+    stream.flush()?;
+    let header = header.with_state(state);
+    let block = stream.geometry().block_size as usize;
+    buffer.bytes_mut()[..block].fill(0);
+    buffer.bytes_mut()[..HEADER_BYTES].copy_from_slice(header.as_bytes());
+    stream.write(0, buffer, block)?;
+    stream.flush()?;
+    Ok(header)
+}
+
+/// Counts one more attempt to wake the image, durably, unless all that the
+/// plan allows were begun. How many were begun before.
+pub fn count_attempt(
+    stream: &mut Stream<'_>,
+    buffer: &mut Buffer,
+    header: &Header,
+    allowed: u32,
+) -> Result<u32, Error> {
+    let block = stream.geometry().block_size as usize;
+    stream.read(Layout::ATTEMPTS, buffer, block)?;
+    let begun = Attempts::begun(&header.id, buffer.bytes());
+    if begun >= allowed {
+        return Err(Error::Attempts { begun });
+    }
+    write_attempts(stream, buffer, header, begun + 1)?;
+    stream.flush()?;
+    Ok(begun)
+}
+
+/// Writes the count of attempts, without a flush.
+pub fn write_attempts(
+    stream: &mut Stream<'_>,
+    buffer: &mut Buffer,
+    header: &Header,
+    begun: u32,
+) -> Result<(), Error> {
+    let block = stream.geometry().block_size as usize;
+    let attempts = Attempts::new(header.id, begun);
+    let bytes = buffer.bytes_mut();
+    bytes[..block].fill(0);
+    bytes[..attempts.as_bytes().len()].copy_from_slice(attempts.as_bytes());
+    stream.write(Layout::ATTEMPTS, buffer, block)
+}
+
+/// An image whose header, plan and jump-back state have been read and checked.
+pub struct Opened {
+    /// The header.
+    pub header: Header,
+    /// How to get back into the old kernel.
+    pub jump_back: JumpBack,
+    plan: Vec<u64>,
+}
+
+impl Opened {
+    /// The plan that the image was written by.
+    pub fn plan(&self) -> Result<CheckedPlan<'_>, Error> {
+        Ok(CheckedPlan::parse(self.plan.as_bytes())?)
+    }
+}
+
+/// Opens the image that begins at block `start` of `device`. Writes nothing.
+pub fn open(device: &mut dyn BlockQueue, start: Lba, buffer: &mut Buffer) -> Result<Opened, Error> {
+    let geometry = device.geometry();
+    let serial = device.identity().serial.clone();
+    // Until the plan is known, the image is taken to go on from its start: the
+    // parts that are read here lie in the first extent.
+    let page_blocks = PAGE_SIZE / u64::from(geometry.block_size);
+    let blocks = geometry.blocks.saturating_sub(start.0) / page_blocks * page_blocks;
+    let extent = [Extent { start, blocks }];
+    let extents = ExtentMap::new(&extent, geometry.block_size, geometry.blocks)?;
+    let mut stream = Stream::new(device, extents)?;
+
+    stream.read(0, buffer, PAGE)?;
+    let header = Header::parse(buffer.bytes())?;
+    if header.state() != State::Valid {
+        return Err(Error::NotValid(header.state()));
+    }
+    if header.block_size != geometry.block_size {
+        return Err(Error::BlockSize { device: geometry.block_size, expected: header.block_size });
+    }
+    let bytes = read_section(&mut stream, buffer, &header, Layout::JUMP_BACK, header.jump_back)
+        .ok_or(Error::Section("jump-back state"))??;
+    let (jump_back, _) =
+        JumpBack::read_from_prefix(bytes).map_err(|_| Error::Section("jump-back state"))?;
+    let bytes = read_section(&mut stream, buffer, &header, Layout::PLAN, header.plan)
+        .ok_or(Error::Section("plan"))??;
+    let mut words = alloc::vec![0u64; bytes.len().div_ceil(8)];
+    words.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+    let opened = Opened { header, jump_back, plan: words };
+
+    let plan = opened.plan()?;
+    let first = plan.extents().extents()[0];
+    if first.start != start
+        || plan.target.device_blocks != geometry.blocks
+        || plan::text(&plan.target.serial) != serial
+    {
+        return Err(Error::Elsewhere);
+    }
+    if plan.nonce != header.id || plan.memory_pages() != header.layout_pages {
+        return Err(Error::Inconsistent("header and plan are of different images"));
+    }
+    Ok(opened)
+}
+
+/// Reads a piece of the image from its fixed offset. `None`: it is damaged.
+fn read_section<'b>(
+    stream: &mut Stream<'_>,
+    buffer: &'b mut Buffer,
+    header: &Header,
+    offset: u64,
+    section: Section,
+) -> Option<Result<&'b [u8], Error>> {
+    let length = usize::try_from(section.length).ok()?;
+    if length == 0 || length.next_multiple_of(PAGE) > buffer.bytes().len() {
+        return None;
+    }
+    if let Err(error) = stream.read(offset, buffer, length.next_multiple_of(PAGE)) {
+        return Some(Err(error));
+    }
+    section.matches(header.seed(), buffer.bytes()).map(Ok)
+}
+
+/// The writer's log, as far as it fits `buffer`; empty if it is damaged.
+pub fn read_log<'b>(
+    stream: &mut Stream<'_>,
+    buffer: &'b mut Buffer,
+    header: &Header,
+) -> Result<&'b [u8], Error> {
+    read_section(stream, buffer, header, Layout::LOG, header.log).unwrap_or(Ok(&[]))
+}

@@ -1,0 +1,63 @@
+//! The window: where this program lies, virtually and physically.
+
+use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
+
+/// The virtual address that this program is linked at (`link.ld`).
+pub const KERNEL_BASE: u64 = 0xffff_ffff_8000_0000;
+
+unsafe extern "C" {
+    static window_base: u64;
+    static __window_start: u8;
+    static __window_end: u8;
+    static __rodata_start: u8;
+    static __data_start: u8;
+    static main_stack_guard: u8;
+}
+
+/// Where the window starts, physically.
+pub fn start() -> PhysAddr {
+    // SAFETY: written by the entry code before Rust ran, never again.
+    PhysAddr(unsafe { window_base })
+}
+
+/// Bytes of the window.
+pub fn bytes() -> u64 {
+    (&raw const __window_end) as u64 - (&raw const __window_start) as u64
+}
+
+/// The window's frames.
+pub fn range() -> PageRange {
+    PageRange { start: Pfn::containing(start()), pages: bytes() / PAGE_SIZE }
+}
+
+/// The physical address of something in this program: static, stack or heap.
+pub fn physical<T: ?Sized>(place: *const T) -> PhysAddr {
+    let virtual_address = place.cast::<u8>() as u64;
+    debug_assert!(virtual_address >= KERNEL_BASE);
+    PhysAddr(start().0 + (virtual_address - KERNEL_BASE))
+}
+
+/// The virtual addresses at which the parts of this program begin.
+pub struct Parts {
+    /// Code: readable, executable.
+    pub text: u64,
+    /// Constants and the plan: readable.
+    pub rodata: u64,
+    /// Everything else: readable, writable.
+    pub data: u64,
+    /// One page below the stack: not mapped.
+    pub stack_guard: u64,
+    /// One past the window.
+    pub end: u64,
+}
+
+/// Where the parts of this program begin.
+pub fn parts() -> Parts {
+    Parts {
+        text: (&raw const __window_start) as u64,
+        rodata: (&raw const __rodata_start) as u64,
+        data: (&raw const __data_start) as u64,
+        stack_guard: (&raw const main_stack_guard) as u64,
+        end: (&raw const __window_end) as u64,
+    }
+}

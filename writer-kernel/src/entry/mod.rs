@@ -1,0 +1,139 @@
+//! The doors, and what each finds, in one common form.
+//!
+//! | door | who uses it | what comes with it |
+//! | --- | --- | --- |
+//! | kexec | the old kernel, by kexec jump | the stamped plan, the way back |
+//! | PVH | a loader at power-on | a memory map, the command line, the RSDP |
+//! | moved | the reader itself, from another window | what it found before |
+
+pub mod kexec;
+pub mod pvh;
+
+use core::arch::global_asm;
+use dormouse_handoff::units::PhysAddr;
+use x86_64::instructions::tables::sgdt;
+
+global_asm!(include_str!("doors.S"), options(att_syntax));
+
+/// What the kexec door found in the processor, and the PVH door in EBX.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct EntryState {
+    /// RSP: points at the jump-back entry's address.
+    pub stack: u64,
+    /// The jump-back entry.
+    pub return_address: u64,
+    /// CR0.
+    pub cr0: u64,
+    /// CR3.
+    pub cr3: u64,
+    /// CR4.
+    pub cr4: u64,
+    /// IA32_EFER.
+    pub efer: u64,
+    /// IA32_PAT.
+    pub pat: u64,
+    /// Physical address of `hvm_start_info`.
+    pub start_info: u64,
+}
+
+/// How this program was entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// By the old kernel: be the writer.
+    Kexec,
+    /// By a PVH loader: be the reader.
+    Pvh,
+    /// By the reader in another window: go on as the reader.
+    Moved,
+}
+
+impl Door {
+    /// The door with the number that `doors.S` gives it.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Kexec),
+            2 => Some(Self::Pvh),
+            3 => Some(Self::Moved),
+            _ => None,
+        }
+    }
+}
+
+/// The processor's state for the way out; `doors.S` knows the offsets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WayOut {
+    /// Unused.
+    pub reserved: u64,
+    /// The jump-back entry: physical.
+    pub entry: u64,
+    /// CR0.
+    pub cr0: u64,
+    /// CR3: the old kernel's identity map.
+    pub cr3: u64,
+    /// CR4; the same paging depth as now.
+    pub cr4: u64,
+    /// IA32_EFER.
+    pub efer: u64,
+    /// IA32_PAT.
+    pub pat: u64,
+    /// Bytes of the GDT minus one.
+    pub gdt_limit: u64,
+    /// Linear address of the GDT under the old kernel's page tables.
+    pub gdt: u64,
+}
+
+unsafe extern "C" {
+    static entry_state: EntryState;
+    fn way_out(state: u64) -> !;
+    fn change_depth(root: u64, five_levels: u64);
+    fn enter_copy(door: u64) -> !;
+    fn moved_door();
+}
+
+/// What the door found.
+pub fn state() -> EntryState {
+    // SAFETY: written by the entry code before Rust ran, never again.
+    unsafe { entry_state }
+}
+
+/// Leaves into the old kernel.
+///
+/// # Safety
+///
+/// `state` lies in the window at `state_address` (physical), and describes an
+/// old kernel whose memory is as it left it: its identity map at CR3, of the
+/// depth that is in use now, the jump-back entry, and a GDT of its own. No
+/// device writes into memory any more.
+pub unsafe fn leave(state_address: PhysAddr) -> ! {
+    // SAFETY: as the caller promises; interrupts are off.
+    unsafe { way_out(state_address.0) }
+}
+
+/// Switches to the page tables at `root`, with `five_levels` or four.
+///
+/// # Safety
+///
+/// `root` is a top-level table of that depth which maps the window at its
+/// virtual and at its physical address, and everything else that is in use;
+/// the window lies below 4 GiB.
+pub unsafe fn switch_depth(root: PhysAddr, five_levels: bool) {
+    let before = sgdt();
+    // SAFETY: as the caller promises.
+    unsafe { change_depth(root.0, u64::from(five_levels)) };
+    // SAFETY: the same GDT as before the switch, which used its physical address.
+    unsafe { x86_64::instructions::tables::lgdt(&before) };
+}
+
+/// Goes on in a copy of this program whose window starts at `window`.
+///
+/// # Safety
+///
+/// The copy is complete, and both its window and the present one are
+/// identity-mapped by the present page tables.
+pub unsafe fn leave_to_copy(window: PhysAddr) -> ! {
+    let offset = moved_door as *const () as u64 - crate::arch::window::KERNEL_BASE;
+    // SAFETY: as the caller promises.
+    unsafe { enter_copy(window.0 + offset) }
+}
