@@ -6,11 +6,23 @@
 //! quiet. It knows no image and no plan; the [`guard`] between it and its user
 //! refuses to write any block that was not granted.
 //!
-//! Everything a driver needs of its surroundings is in [`platform`].
+//! [`open`] is the way in. Everything a driver needs of its surroundings is in
+//! [`platform`].
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
+mod controllers;
+pub mod dma;
+#[cfg(test)]
+pub mod fakes;
 pub mod guard;
+pub mod nvme;
+pub mod pci;
+pub mod place;
 pub mod platform;
 pub mod queue;
+pub mod registers;
+pub mod wait;
+
+pub use controllers::{Controller, find_controllers, open, units};

@@ -1,0 +1,89 @@
+//! From a controller on PCI to its driver: the one list of drivers.
+
+use crate::guard::Guarded;
+use crate::pci::{Function, functions};
+use crate::platform::Platform;
+use crate::queue::{BlockQueue, Cause, DeviceError};
+use crate::{nvme, place::Place};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use dormouse_handoff::plan::{PciAddress, Transport};
+
+/// Every driver there is. Adding one is a line here and a module beside it.
+const DRIVERS: &[Driver] = &[
+    nvme::DRIVER, //
+];
+
+/// What a driver's module offers.
+pub(crate) struct Driver {
+    /// How plan and image name it.
+    pub transport: Transport,
+    /// Whether a function is one of its controllers.
+    pub claims: fn(&Function) -> bool,
+    /// The units of a controller that hold blocks. Leaves the controller as
+    /// [`BlockQueue::shutdown`] would.
+    pub units: fn(&'static dyn Platform, PciAddress) -> Result<Vec<u32>, DeviceError>,
+    /// Resets the controller and makes one unit ready.
+    pub open:
+        fn(&'static dyn Platform, PciAddress, u32) -> Result<Box<dyn BlockQueue>, DeviceError>,
+}
+
+/// A controller that one of the drivers claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// Which driver's it is.
+    pub transport: Transport,
+    /// Where it is.
+    pub address: PciAddress,
+}
+
+/// Every controller on PCI that a driver claims, in order of address.
+pub fn find_controllers(platform: &'static dyn Platform) -> Vec<Controller> {
+    functions(platform)
+        .filter_map(|function| {
+            let driver = DRIVERS.iter().find(|driver| (driver.claims)(&function))?;
+            Some(Controller { transport: driver.transport, address: function.address })
+        })
+        .collect()
+}
+
+/// The controller's units that hold blocks: NVMe namespaces, AHCI ports with a
+/// disk; 0 alone for virtio-blk.
+///
+/// The controller is reset for this; no other driver of it may be alive.
+pub fn units(
+    platform: &'static dyn Platform,
+    controller: Controller,
+) -> Result<Vec<u32>, DeviceError> {
+    (driver_of(platform, controller)?.units)(platform, controller.address)
+}
+
+/// Resets the controller and makes one of its units ready. Nothing may be
+/// written until the guard around it is granted extents.
+pub fn open(
+    platform: &'static dyn Platform,
+    controller: Controller,
+    unit: u32,
+) -> Result<Guarded, DeviceError> {
+    let driver = driver_of(platform, controller)?;
+    (driver.open)(platform, controller.address, unit).map(Guarded::new)
+}
+
+/// The driver that the controller is said to need, if what is found at its
+/// address agrees.
+fn driver_of(
+    platform: &dyn Platform,
+    controller: Controller,
+) -> Result<&'static Driver, DeviceError> {
+    let error =
+        |cause| Err(Place::controller("pci", controller.address).error("find driver", cause));
+    let Some(driver) = DRIVERS.iter().find(|driver| driver.transport == controller.transport)
+    else {
+        return error(Cause::Unsupported("there is no driver for this kind of controller"));
+    };
+    match Function::probe(platform, controller.address) {
+        Some(function) if (driver.claims)(&function) => Ok(driver),
+        Some(_) => error(Cause::Unsupported("this PCI function is no controller of that kind")),
+        None => error(Cause::Dead("nothing answers at this PCI address")),
+    }
+}

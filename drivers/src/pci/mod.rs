@@ -1,0 +1,41 @@
+//! PCI: which functions there are, and bringing one of them to life.
+//!
+//! Numbers read from configuration space are never used to decide where to
+//! look next: the scan asks every bus, so hostile bridge numbers cannot lead
+//! it astray, and a machine with several root buses needs no special case.
+
+mod capability;
+mod command;
+mod endpoint;
+mod function;
+mod power;
+
+pub use capability::{CapabilityId, capabilities};
+pub use endpoint::Endpoint;
+pub use function::{Class, Function, functions};
+
+use crate::platform::Platform;
+use pci_types::{CommandRegister, HeaderType};
+
+/// Turns bus mastering off on every function that has it on, bridges left out.
+///
+/// Firmware leaves live bus masters behind: one that still writes into memory
+/// while pages are put back would corrupt them unseen. Of a bridge it is the
+/// way for others, and a bridge writes nothing by itself. Returns how many
+/// functions were quieted.
+pub fn quiet_all(platform: &dyn Platform) -> usize {
+    let mut quieted = 0;
+    for function in functions(platform) {
+        let is_bridge = function.header != HeaderType::Endpoint || function.class.is_bridge();
+        let live =
+            command::read(platform, function.address).contains(CommandRegister::BUS_MASTER_ENABLE);
+        if live && !is_bridge {
+            command::clear(platform, function.address, CommandRegister::BUS_MASTER_ENABLE);
+            quieted += 1;
+        }
+    }
+    quieted
+}
+
+#[cfg(test)]
+mod tests;
