@@ -1,0 +1,87 @@
+//! What was built before anything runs.
+
+use crate::error::Error;
+use std::path::{Path, PathBuf};
+
+/// The built programs and the kernel, and where logs and images go.
+///
+/// `cargo xtask` prepares them and names the folder of the former and the
+/// kernel in the environment of what it runs.
+#[derive(Clone, Debug)]
+pub struct Artefacts {
+    writer: PathBuf,
+    cli: PathBuf,
+    guest: PathBuf,
+    kernel: PathBuf,
+    runs: PathBuf,
+}
+
+impl Artefacts {
+    /// Names the target folder.
+    pub const TARGET: &str = "DORMOUSE_TARGET";
+    /// Names the test kernel's bzImage.
+    pub const KERNEL: &str = "DORMOUSE_KERNEL";
+
+    /// The artefacts below the target folder `target`, with this kernel.
+    pub fn new(target: &Path, kernel: &Path) -> Result<Self, Error> {
+        let artefacts = Self {
+            writer: target.join("writer.elf"),
+            cli: target.join("guest/dormouse"),
+            guest: target.join("guest/dormouse-guest"),
+            kernel: kernel.into(),
+            runs: target.join("qemu"),
+        };
+        let built = "cargo xtask build";
+        let made = [
+            (&artefacts.writer, built),
+            (&artefacts.cli, built),
+            (&artefacts.guest, built),
+            (&artefacts.kernel, "cargo xtask kernel"),
+        ];
+        if let Some((path, made_by)) = made.into_iter().find(|(path, _)| !path.exists()) {
+            return Err(Error::Artefact { path: path.clone(), made_by });
+        }
+        Ok(artefacts)
+    }
+
+    /// The artefacts that the environment names.
+    pub fn from_environment() -> Result<Self, Error> {
+        let path = |name: &str| {
+            let value = std::env::var_os(name).map(PathBuf::from);
+            let path = PathBuf::from(format!("${name}"));
+            value.ok_or(Error::Artefact { path, made_by: "cargo xtask test" })
+        };
+        Self::new(&path(Self::TARGET)?, &path(Self::KERNEL)?)
+    }
+
+    /// `writer.elf`.
+    pub fn writer(&self) -> &Path {
+        &self.writer
+    }
+
+    /// The static `dormouse`.
+    pub fn cli(&self) -> &Path {
+        &self.cli
+    }
+
+    /// The guest's userland.
+    pub fn guest(&self) -> &Path {
+        &self.guest
+    }
+
+    /// The test kernel.
+    pub fn kernel(&self) -> &Path {
+        &self.kernel
+    }
+
+    /// The folder of the run `name`, made empty.
+    pub fn fresh_run(&self, name: &str) -> Result<PathBuf, Error> {
+        let folder = self.runs.join(name);
+        let tried = || format!("making {} anew", folder.display());
+        match std::fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::host(tried())(e)),
+            _ => std::fs::create_dir_all(&folder).map_err(Error::host(tried())),
+        }?;
+        Ok(folder)
+    }
+}

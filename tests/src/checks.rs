@@ -1,0 +1,162 @@
+//! Whether a guest is what it was before it slept.
+
+use crate::error::Error;
+use crate::guest::Guest;
+use dormouse_guest::protocol::{Call, LogRecord, Verdict};
+use serde::Serialize;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How far the guest's clock may be from the host's.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+
+/// The kernel's level for warnings; smaller numbers are worse.
+const WARNING: u8 = 4;
+
+/// What a healthy kernel never says, at whatever level.
+const ALARMS: [&str; 7] =
+    ["WARNING:", "BUG:", "Oops", "Call Trace", "I/O error", "EXT4-fs error", "hung_task"];
+
+/// What was looked at, and what was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub what: String,
+    /// Whether it is as it should be.
+    pub good: bool,
+    /// What was found.
+    pub detail: String,
+}
+
+impl Check {
+    /// A check with its outcome.
+    pub fn new(what: impl Into<String>, good: bool, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), good, detail: detail.into() }
+    }
+}
+
+/// The faults among the checks; an error if there is one.
+pub fn all_good(checks: &[Check]) -> Result<(), Error> {
+    let faults: Vec<String> = checks
+        .iter()
+        .filter(|check| !check.good)
+        .map(|check| format!("{}: {}", check.what, check.detail))
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Error::Verdict(faults)) }
+}
+
+/// What a guest was before it slept.
+#[derive(Clone, Debug)]
+pub struct Baseline {
+    verdicts: Vec<Verdict>,
+    /// The first record of the kernel's log that is yet to come.
+    log_from: u64,
+}
+
+impl Baseline {
+    /// Takes it from a guest whose workloads run; an error unless they are
+    /// well.
+    pub fn take(guest: &mut Guest) -> Result<Self, Error> {
+        let verdicts = guest.verdicts(Call::Check)?;
+        let checks: Vec<Check> =
+            verdicts.iter().map(|verdict| compare(verdict, verdict)).collect();
+        all_good(&checks)?;
+        let records = guest.kernel_log(0)?;
+        let log_from = records.last().map_or(0, |record| record.sequence + 1);
+        Ok(Self { verdicts, log_from })
+    }
+
+    /// Looks at the guest again, after it woke.
+    pub fn compare(&self, guest: &mut Guest) -> Result<Vec<Check>, Error> {
+        // The clock first: the answer's age would count as its error.
+        let mut checks = vec![clock(guest)?];
+        let verdicts = guest.verdicts(Call::Check)?;
+        checks.extend(self.verdicts.iter().map(|before| {
+            match verdicts.iter().find(|after| after.workload == before.workload) {
+                Some(after) => compare(before, after),
+                None => Check::new(&before.workload, false, "gone"),
+            }
+        }));
+        let facts = guest.facts()?;
+        let all = facts.cpus_online == facts.cpus_present;
+        let detail = format!("{} online of {}", facts.cpus_online, facts.cpus_present);
+        checks.push(Check::new("processors", all, detail));
+        checks.push(kernel_log(&guest.kernel_log(self.log_from)?));
+        Ok(checks)
+    }
+}
+
+/// Whether a workload is the one from before, and well, and got further.
+fn compare(before: &Verdict, after: &Verdict) -> Check {
+    let same = (before.pid, before.began_ns) == (after.pid, after.began_ns);
+    let outcome = match &after.fault {
+        Some(fault) => Err(fault.clone()),
+        None if !same => Err("another process than before".into()),
+        None if after.progress < before.progress => {
+            Err(format!("went back from {} to {}", before.progress, after.progress))
+        }
+        None => Ok(after.detail.clone()),
+    };
+    Check::new(&after.workload, outcome.is_ok(), outcome.unwrap_or_else(|fault| fault))
+}
+
+fn clock(guest: &mut Guest) -> Result<Check, Error> {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let asked = now();
+    let guest_time = Duration::from_nanos(guest.facts()?.realtime_ns);
+    let answered = now();
+    let off = asked.saturating_sub(guest_time).max(guest_time.saturating_sub(answered));
+    let detail = format!("{} ms from the host's", off.as_millis());
+    Ok(Check::new("clock", off <= CLOCK_TOLERANCE, detail))
+}
+
+fn kernel_log(records: &[LogRecord]) -> Check {
+    let bad: Vec<&str> =
+        records.iter().filter(|record| is_bad(record)).map(|record| &*record.text).collect();
+    let detail = match bad.as_slice() {
+        [] => format!("{} records, no warning", records.len()),
+        bad => bad.join("; "),
+    };
+    Check::new("kernel log", bad.is_empty(), detail)
+}
+
+fn is_bad(record: &LogRecord) -> bool {
+    record.level <= WARNING || ALARMS.iter().any(|alarm| record.text.contains(alarm))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(pid: u32, progress: u64, fault: Option<&str>) -> Verdict {
+        Verdict {
+            workload: "counter".into(),
+            pid,
+            began_ns: 7,
+            progress,
+            fault: fault.map(String::from),
+            detail: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_counter_that_began_again_is_noticed() {
+        let before = verdict(40, 100, None);
+        assert!(compare(&before, &verdict(40, 100, None)).good);
+        assert!(!compare(&before, &verdict(40, 99, None)).good);
+        assert!(!compare(&before, &verdict(41, 100, None)).good);
+        assert!(!compare(&before, &verdict(40, 200, Some("stalled"))).good);
+    }
+
+    #[test]
+    fn warnings_count_and_notices_do_not() {
+        let record = |level, text: &str| LogRecord {
+            sequence: 1,
+            level,
+            microseconds: 0,
+            text: text.into(),
+        };
+        assert!(!is_bad(&record(6, "nvme nvme0: 2/0/0 default/read/poll queues")));
+        assert!(is_bad(&record(4, "anything")));
+        assert!(is_bad(&record(6, "blk_update_request: I/O error, dev vda")));
+    }
+}

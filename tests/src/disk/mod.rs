@@ -1,0 +1,41 @@
+//! Raw disk images: made, formatted, checked.
+
+mod gpt;
+
+pub use gpt::write_one_partition;
+
+use crate::error::Error;
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+
+/// Makes an empty disk of this many bytes.
+pub fn blank(file: &Path, bytes: u64) -> Result<(), Error> {
+    let made = File::create(file).and_then(|disk| disk.set_len(bytes));
+    made.map_err(Error::host(format!("making {}", file.display())))
+}
+
+/// Makes a disk of this many bytes with an ext4 file system on it.
+pub fn ext4(file: &Path, bytes: u64) -> Result<(), Error> {
+    blank(file, bytes)?;
+    // Nothing left for the guest to initialise in the background.
+    let options = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+    host_program(Command::new("/sbin/mkfs.ext4").args(options).arg(file))
+}
+
+/// Checks the ext4 file system on a disk; an error unless it is clean.
+pub fn check_ext4(file: &Path) -> Result<(), Error> {
+    host_program(Command::new("/sbin/e2fsck").args(["-f", "-n"]).arg(file))
+}
+
+fn host_program(command: &mut Command) -> Result<(), Error> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let output = command.output().map_err(Error::host(&*line))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = [output.stdout, output.stderr].concat();
+    let outcome = format!("{}: {}", output.status, String::from_utf8_lossy(&words).trim());
+    Err(Error::Program { command: line, outcome })
+}

@@ -1,0 +1,376 @@
+//! One life of a guest: booted once, put to sleep and woken as often as a
+//! scenario likes, on one machine after the other.
+
+use crate::artefacts::Artefacts;
+use crate::checks::{Baseline, Check};
+use crate::disk;
+use crate::error::Error;
+use crate::fill::{Fill, SECOND_DISK};
+use crate::guest::{Guest, Ticket, ran};
+use crate::initramfs;
+use crate::qemu::{Boot, Chipset, Disk, DiskKind, Ended, Machine, Setup};
+use dormouse_guest::protocol::{Call, Ran};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a guest may take to boot.
+const BOOT: Duration = Duration::from_secs(90);
+
+/// How long a hibernation or a wake-up may take before it counts as hung.
+const SLEEP: Duration = Duration::from_secs(300);
+
+/// How long a guest may take to power off.
+const POWER_OFF: Duration = Duration::from_secs(30);
+
+/// Serial number of the disk that the image goes to.
+const TARGET_SERIAL: &str = "dormouse-target";
+
+/// Serial number of the disk with a file system that is in use.
+const SECOND_SERIAL: &str = "dormouse-second";
+
+/// Bytes of the second disk.
+const SECOND_BYTES: u64 = 384 << 20;
+
+/// What a guest is like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How the target is attached.
+    pub disk: DiskKind,
+    /// Bytes in a logical block of the target.
+    pub block_size: u32,
+    /// Bytes of the target; `None`: what the image may come to need.
+    pub target_bytes: Option<u64>,
+    /// Whether the image goes to a partition, not to the whole disk.
+    pub partition: bool,
+    /// QEMU's machine type.
+    pub chipset: Chipset,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
+    /// Processors.
+    pub cpus: u32,
+    /// QEMU's processor model.
+    pub cpu: String,
+    /// A kernel other than the artefacts'.
+    pub kernel: Option<PathBuf>,
+    /// More for the kernel's command line.
+    pub command_line: String,
+    /// More arguments for QEMU.
+    pub qemu: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            disk: DiskKind::Nvme,
+            block_size: 512,
+            target_bytes: None,
+            partition: false,
+            chipset: Chipset::Pc,
+            memory_mib: 1024,
+            cpus: 2,
+            cpu: "max".into(),
+            kernel: None,
+            command_line: String::new(),
+            qemu: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Memory, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.memory_mib << 20
+    }
+
+    /// How Linux names the target in the guest.
+    pub fn target_name(&self) -> &'static str {
+        match (self.disk, self.partition) {
+            (DiskKind::Nvme, false) => "/dev/nvme0n1",
+            (DiskKind::Nvme, true) => "/dev/nvme0n1p1",
+            (DiskKind::VirtioBlk, false) => "/dev/vda",
+            (DiskKind::VirtioBlk, true) => "/dev/vda1",
+            (DiskKind::Ahci, false) => "/dev/sda",
+            (DiskKind::Ahci, true) => "/dev/sda1",
+        }
+    }
+}
+
+/// A guest, and the machine that it runs on.
+pub struct Life {
+    /// The folder of logs and disks.
+    pub folder: PathBuf,
+    /// The agent in the guest.
+    pub guest: Guest,
+    /// The machine as Linux was booted on it.
+    pub setup: Setup,
+    /// What the guest is like.
+    pub options: Options,
+    machine: Option<Machine>,
+    writer: PathBuf,
+}
+
+/// A `dormouse hibernate` under way in the guest.
+pub struct Attempt {
+    ticket: Ticket,
+    /// When it was asked for.
+    pub asked: Instant,
+}
+
+/// A guest that sleeps.
+pub struct Asleep {
+    ticket: Ticket,
+    /// When it was asked to.
+    pub asked: Instant,
+    /// When its machine's power was off.
+    pub off: Instant,
+}
+
+/// A guest that woke.
+pub struct Awake {
+    /// What `dormouse hibernate` said in the end.
+    pub said: Ran,
+    /// When the machine was started that it woke on.
+    pub started: Instant,
+    /// When `dormouse hibernate` ended.
+    pub answered: Instant,
+}
+
+impl Life {
+    /// Makes the disks and the initramfs in a fresh folder, boots, and mounts
+    /// the second disk.
+    pub fn begin(artefacts: &Artefacts, name: &str, options: Options) -> Result<Self, Error> {
+        let folder = artefacts.fresh_run(name)?;
+        let initramfs = folder.join("initramfs");
+        initramfs::write(artefacts, &initramfs)?;
+        let target = folder.join("dormouse.img");
+        disk::blank(&target, options.target_bytes.unwrap_or_else(|| image_room(options.memory())))?;
+        if options.partition {
+            disk::write_one_partition(&target)?;
+        }
+        disk::ext4(&folder.join("second.img"), SECOND_BYTES)?;
+        let kernel = options.kernel.clone().unwrap_or_else(|| artefacts.kernel().into());
+        let command_line = format!("console=ttyS0,115200 panic=-1 {}", options.command_line);
+        let setup = setup(&options, &folder, Boot::Linux { kernel, initramfs, command_line });
+        let (machine, line) = Machine::start(&setup, &folder)?;
+        let guest = Guest::greet(line, BOOT).map_err(|e| with_log(e, &folder))?;
+        let writer = artefacts.writer().into();
+        let machine = Some(machine);
+        let mut life = Self { folder, guest, setup, options, machine, writer };
+        life.logged(Self::mount_second_disk)?;
+        Ok(life)
+    }
+
+    fn mount_second_disk(&mut self) -> Result<(), Error> {
+        let device = self.guest.text(Call::FindDisk { serial: SECOND_SERIAL.into() })?;
+        let directory = SECOND_DISK.into();
+        self.guest.call(Call::Mount { device, directory }).map(drop)
+    }
+
+    /// The target's path in the guest.
+    pub fn target(&mut self) -> Result<String, Error> {
+        let disk = self.guest.text(Call::FindDisk { serial: TARGET_SERIAL.into() })?;
+        let separator = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+        Ok(if self.options.partition { format!("{disk}{separator}1") } else { disk })
+    }
+
+    /// Starts the workloads.
+    pub fn fill(&mut self, fill: &Fill) -> Result<Baseline, Error> {
+        self.logged(|life| {
+            for workload in fill.workloads() {
+                life.guest.verdicts(Call::Start(workload))?;
+            }
+            Baseline::take(&mut life.guest)
+        })
+    }
+
+    /// Whether the guest is what it was.
+    pub fn compare(&mut self, before: &Baseline) -> Result<Vec<Check>, Error> {
+        self.logged(|life| before.compare(&mut life.guest))
+    }
+
+    /// Begins `dormouse hibernate` to the target, with more arguments.
+    pub fn hibernate(&mut self, more: &[&str]) -> Result<Attempt, Error> {
+        let target = self.target()?;
+        let words = ["dormouse", "--json", "hibernate", "--target", &target];
+        self.attempt(&[&words, more].concat())
+    }
+
+    /// Begins a program that puts the guest to sleep.
+    pub fn attempt(&mut self, argv: &[&str]) -> Result<Attempt, Error> {
+        let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+        let ticket = self.guest.ask(Call::Run { argv })?;
+        Ok(Attempt { ticket, asked: Instant::now() })
+    }
+
+    /// The machine that the guest runs on.
+    pub fn machine(&mut self) -> Result<&mut Machine, Error> {
+        self.machine.as_mut().ok_or_else(|| Error::verdict("the guest sleeps: it has no machine"))
+    }
+
+    /// Waits for a line on the console; when it came. Where the attempt ended
+    /// instead, its own words are the error.
+    pub fn standstill(&mut self, attempt: &Attempt, line: &str) -> Result<Instant, Error> {
+        let waited = self.machine()?.console.wait_for(line, POWER_OFF * 2);
+        match waited {
+            Ok((_, at)) => Ok(at),
+            Err(e) => match self.guest.wait(&attempt.ticket, Duration::ZERO) {
+                Ok((answer, _)) => Err(came_back(&ran(answer)?)),
+                Err(_) => Err(with_log(e, &self.folder)),
+            },
+        }
+    }
+
+    /// Waits for the attempt to end in sleep.
+    pub fn fall_asleep(&mut self, attempt: Attempt) -> Result<Asleep, Error> {
+        self.logged(|life| match life.guest.wait(&attempt.ticket, SLEEP) {
+            Ok((answer, _)) => Err(came_back(&ran(answer)?)),
+            Err(Error::Ended { .. }) => {
+                let ended = life.end()?;
+                if !ended.by_power_off() {
+                    let (reason, status) = (ended.reason, ended.status);
+                    let what = format!("the writer ended with {reason}, QEMU with {status}");
+                    return Err(Error::verdict(what));
+                }
+                Ok(Asleep { ticket: attempt.ticket, asked: attempt.asked, off: ended.at })
+            }
+            Err(e) => Err(e),
+        })
+    }
+
+    /// Waits for the attempt to end in a return; what it said.
+    pub fn return_from(&mut self, attempt: &Attempt) -> Result<Ran, Error> {
+        self.logged(|life| ran(life.guest.wait(&attempt.ticket, SLEEP)?.0))
+    }
+
+    /// Wakes the guest on a new machine.
+    pub fn wake(&mut self, asleep: &Asleep) -> Result<Awake, Error> {
+        let setup = self.setup.booting(Boot::Writer(self.writer.clone()));
+        self.wake_on(asleep, &setup)
+    }
+
+    /// Wakes the guest on a new machine like this.
+    pub fn wake_on(&mut self, asleep: &Asleep, setup: &Setup) -> Result<Awake, Error> {
+        self.logged(|life| {
+            let (machine, line) = Machine::start(setup, &life.folder)?;
+            let started = machine.started;
+            life.machine = Some(machine);
+            life.guest.move_to(line)?;
+            let (answer, answered) = match life.guest.wait(&asleep.ticket, SLEEP) {
+                Err(Error::Ended { awaited, .. }) => {
+                    let ended = life.end()?;
+                    let how = format!("{}, {}", ended.reason, ended.status);
+                    return Err(Error::Ended { awaited, how });
+                }
+                answer => answer?,
+            };
+            Ok(Awake { said: ran(answer)?, started, answered })
+        })
+    }
+
+    /// A machine of the reader that is expected not to wake the guest; its
+    /// end.
+    pub fn refuse_on(&mut self, setup: &Setup) -> Result<Ended, Error> {
+        self.logged(|life| {
+            let (machine, _line) = Machine::start(setup, &life.folder)?;
+            machine.wait_for_end(SLEEP)
+        })
+    }
+
+    /// The machine with the reader instead of Linux.
+    pub fn reader(&self) -> Setup {
+        self.setup.booting(Boot::Writer(self.writer.clone()))
+    }
+
+    /// Waits for the machine's end.
+    fn end(&mut self) -> Result<Ended, Error> {
+        let machine = self.machine.take();
+        let machine = machine.ok_or_else(|| Error::verdict("the guest has no machine to end"))?;
+        machine.wait_for_end(POWER_OFF)
+    }
+
+    /// Ends the workloads, unmounts, powers off, and checks the second disk's
+    /// file system.
+    pub fn finish(mut self) -> Result<Check, Error> {
+        self.logged(|life| {
+            life.guest.call(Call::Stop)?;
+            life.guest.call(Call::Unmount { directory: SECOND_DISK.into() })?;
+            life.guest.ask(Call::PowerOff)?;
+            let ended = life.end()?;
+            if !ended.by_power_off() {
+                return Err(Error::verdict(format!("the guest ended with {}", ended.reason)));
+            }
+            disk::check_ext4(&life.second_disk())
+        })?;
+        Ok(Check::new("file system", true, "clean after unmounting"))
+    }
+
+    /// The target's disk image on the host.
+    pub fn target_disk(&self) -> PathBuf {
+        self.folder.join("dormouse.img")
+    }
+
+    /// The second disk's image on the host.
+    pub fn second_disk(&self) -> PathBuf {
+        self.folder.join("second.img")
+    }
+
+    /// Does something, and adds the serial log's end to what went wrong.
+    pub fn logged<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        work(self).map_err(|error| with_log(error, &self.folder))
+    }
+}
+
+/// Bytes of a disk that can take the image of a machine with this much memory.
+fn image_room(memory: u64) -> u64 {
+    use dormouse_handoff::image::Layout;
+    use dormouse_handoff::units::PAGE_SIZE;
+    // A partition table takes a MiB at either end.
+    Layout::for_pages(memory / PAGE_SIZE).total() + (2 << 20)
+}
+
+fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
+    let target = Disk {
+        file: folder.join("dormouse.img"),
+        kind: options.disk,
+        serial: TARGET_SERIAL.into(),
+        block_size: options.block_size,
+    };
+    let second = Disk {
+        file: folder.join("second.img"),
+        kind: DiskKind::VirtioBlk,
+        serial: SECOND_SERIAL.into(),
+        block_size: 512,
+    };
+    Setup {
+        chipset: options.chipset,
+        memory_mib: options.memory_mib,
+        cpus: options.cpus,
+        cpu: options.cpu.clone(),
+        disks: vec![target, second],
+        boot,
+        more: options.qemu.clone(),
+    }
+}
+
+/// What `dormouse hibernate` said when it was not expected to say anything.
+fn came_back(said: &Ran) -> Error {
+    let words = format!("{}{}", said.stdout, said.stderr);
+    Error::verdict(format!("hibernation came back, code {:?}: {}", said.code, words.trim()))
+}
+
+/// Adds the last lines of the folder's serial log.
+fn with_log(error: Error, folder: &Path) -> Error {
+    const LINES: usize = 30;
+    if let Error::Logged { .. } = error {
+        return error;
+    }
+    let log = folder.join("serial.log");
+    let bytes = std::fs::read(&log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
+    Error::Logged { error: Box::new(error), log, tail }
+}

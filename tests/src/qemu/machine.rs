@@ -1,0 +1,155 @@
+//! One QEMU process.
+
+use super::setup::{Lines, Setup};
+use super::{Console, Monitor};
+use crate::error::Error;
+use crate::socket::Sockets;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags};
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const QEMU: &str = "qemu-system-x86_64";
+
+/// How long QEMU may take to start, and to end once the guest has.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running virtual machine. It is killed when it is dropped.
+pub struct Machine {
+    process: Process,
+    /// The first serial port.
+    pub console: Console,
+    /// QEMU's monitor.
+    pub monitor: Monitor,
+    /// When QEMU was started.
+    pub started: Instant,
+}
+
+/// How a machine ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Why, in QEMU's words: `guest-shutdown`, `guest-reset`, …
+    pub reason: String,
+    /// QEMU's exit status.
+    pub status: ExitStatus,
+    /// When the guest stopped.
+    pub at: Instant,
+}
+
+impl Ended {
+    /// Whether the guest itself switched the power off, and QEMU ended well.
+    pub fn by_power_off(&self) -> bool {
+        self.reason == "guest-shutdown" && self.status.success()
+    }
+}
+
+impl Machine {
+    /// Starts QEMU; also the agent's end of the second serial port.
+    ///
+    /// The serial log is appended to in `folder`/serial.log, QEMU's own words
+    /// and its command line in `folder`/qemu.log.
+    pub fn start(setup: &Setup, folder: &Path) -> Result<(Self, UnixStream), Error> {
+        let sockets = Sockets::new()?;
+        let listeners = ["console", "agent", "monitor"].map(|name| sockets.listen(name));
+        let [console, agent, monitor] = listeners;
+        let (console, agent, monitor) = (console?, agent?, monitor?);
+        let serial_log = folder.join("serial.log");
+        let lines = Lines { sockets: sockets.folder(), serial_log: &serial_log };
+        let mut command = Command::new(QEMU);
+        command.args(setup.arguments(&lines));
+        let started = Instant::now();
+        let process = Process::spawn(command, &folder.join("qemu.log"))?;
+        let console = Console::new(process.accept(&console)?)?;
+        let agent = process.accept(&agent)?;
+        let monitor = Monitor::new(process.accept(&monitor)?)?;
+        Ok((Self { process, console, monitor, started }, agent))
+    }
+
+    /// Waits for the machine to end; how it did.
+    pub fn wait_for_end(mut self, patience: Duration) -> Result<Ended, Error> {
+        let (reason, at) = self.monitor.wait_for_shutdown(patience)?;
+        let status = self.process.wait(PATIENCE)?;
+        Ok(Ended { reason, status, at })
+    }
+}
+
+/// QEMU as a process of the host.
+struct Process {
+    child: Child,
+    handle: OwnedFd,
+    log: PathBuf,
+}
+
+impl Process {
+    fn spawn(mut command: Command, log: &Path) -> Result<Self, Error> {
+        let tried = || format!("starting {QEMU}");
+        fs::write(log, format!("{}\n", command_line(&command)))
+            .map_err(Error::host(format!("writing {}", log.display())))?;
+        let words = File::options().append(true).open(log).map_err(Error::host(tried()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(words.try_clone().map_err(Error::host(tried()))?)
+            .stderr(words)
+            .spawn()
+            .map_err(Error::host(tried()))?;
+        let handle = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+            .map_err(Error::host("pidfd_open"))?;
+        Ok(Self { child, handle, log: log.into() })
+    }
+
+    /// Waits for QEMU to connect, or to end instead.
+    fn accept(&self, listener: &UnixListener) -> Result<UnixStream, Error> {
+        let mut events = [
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(&self.handle, PollFlags::IN),
+        ];
+        poll(&mut events, PATIENCE)?;
+        if events[0].revents().contains(PollFlags::IN) {
+            let (stream, _) = listener.accept().map_err(Error::host("accepting QEMU"))?;
+            return Ok(stream);
+        }
+        let words = fs::read_to_string(&self.log).unwrap_or_default();
+        let (command, words) = words.split_once('\n').unwrap_or(("", &words));
+        Err(Error::Program { command: command.into(), outcome: words.trim().into() })
+    }
+
+    /// Waits for the process to end by itself.
+    fn wait(&mut self, patience: Duration) -> Result<ExitStatus, Error> {
+        let mut events = [PollFd::new(&self.handle, PollFlags::IN)];
+        if poll(&mut events, patience)? == 0 {
+            let awaited = "QEMU's end after the guest's".into();
+            return Err(Error::Deadline { awaited, waited: patience });
+        }
+        self.child.wait().map_err(Error::host("waiting for QEMU"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only where the process has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for one of the events; how many there are.
+fn poll(events: &mut [PollFd<'_>], patience: Duration) -> Result<usize, Error> {
+    let patience = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 60, tv_nsec: 0 });
+    loop {
+        match rustix::event::poll(events, Some(&patience)) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.map_err(Error::host("poll")),
+        }
+    }
+}
+
+/// The command as a shell takes it.
+fn command_line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted = words.map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")));
+    quoted.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,13 @@
+//! Virtual machines: how one is put together, started, watched and ended.
+
+mod console;
+mod dump;
+mod machine;
+mod monitor;
+mod setup;
+
+pub use console::Console;
+pub use dump::dump_memory;
+pub use machine::{Ended, Machine};
+pub use monitor::Monitor;
+pub use setup::{Boot, Chipset, Disk, DiskKind, Setup};

@@ -1,0 +1,234 @@
+//! A virtual machine as QEMU's arguments.
+//!
+//! A machine that wakes must look to its old kernel as it did before: the
+//! same [`Setup`] with another [`Boot`] gives the same devices in the same
+//! places.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Everything about a virtual machine.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// QEMU's machine type.
+    pub chipset: Chipset,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
+    /// Processors.
+    pub cpus: u32,
+    /// QEMU's processor model with its features, as in `max,la57=off`.
+    pub cpu: String,
+    /// The disks, in the order in which they are plugged in.
+    pub disks: Vec<Disk>,
+    /// What it boots.
+    pub boot: Boot,
+    /// Passed to QEMU as they are.
+    pub more: Vec<String>,
+}
+
+/// QEMU's machine type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chipset {
+    /// i440FX and PIIX.
+    Pc,
+    /// Q35 and ICH9, with PCI Express.
+    Q35,
+}
+
+impl Chipset {
+    /// Where RAM below 4 GiB ends on a machine with this much memory (bytes);
+    /// what is left lies from 4 GiB on. As QEMU 7.2 does it in
+    /// hw/i386/pc_piix.c and pc_q35.c.
+    pub fn low_memory(self, memory: u64) -> u64 {
+        let (room, split) = match self {
+            Self::Pc => (0xe000_0000, 0xc000_0000),
+            Self::Q35 => (0xb000_0000, 0x8000_0000),
+        };
+        if memory >= room { split } else { memory }
+    }
+}
+
+impl fmt::Display for Chipset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pc => "pc",
+            Self::Q35 => "q35",
+        })
+    }
+}
+
+/// A disk.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// The raw image file.
+    pub file: PathBuf,
+    /// How it is attached.
+    pub kind: DiskKind,
+    /// Its serial number, by which the guest finds it.
+    pub serial: String,
+    /// Bytes in a logical block: 512 or 4096.
+    pub block_size: u32,
+}
+
+/// How a disk is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskKind {
+    /// NVM Express.
+    Nvme,
+    /// virtio-blk over PCI.
+    VirtioBlk,
+    /// SATA behind AHCI.
+    Ahci,
+}
+
+impl fmt::Display for DiskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nvme => "nvme",
+            Self::VirtioBlk => "virtio-blk",
+            Self::Ahci => "ahci",
+        })
+    }
+}
+
+/// What a machine boots, given to QEMU as `-kernel`.
+#[derive(Clone, Debug)]
+pub enum Boot {
+    /// A Linux kernel.
+    Linux {
+        /// The bzImage.
+        kernel: PathBuf,
+        /// The initramfs.
+        initramfs: PathBuf,
+        /// The command line.
+        command_line: String,
+    },
+    /// `writer.elf`, by its PVH entry.
+    Writer(PathBuf),
+}
+
+/// Where the sockets and logs of a machine are.
+pub(super) struct Lines<'a> {
+    /// The sockets' folder: `console`, `agent` and `monitor` in it.
+    pub sockets: &'a Path,
+    /// The log of the first serial port, appended to.
+    pub serial_log: &'a Path,
+}
+
+impl Setup {
+    /// The same machine, booting something else.
+    pub fn booting(&self, boot: Boot) -> Self {
+        Self { boot, ..self.clone() }
+    }
+
+    /// QEMU's arguments.
+    pub(super) fn arguments(&self, lines: &Lines<'_>) -> Vec<OsString> {
+        let mut arguments = Arguments::default();
+        arguments.plain(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+        self.machine(&mut arguments);
+        self.serial_ports(lines, &mut arguments);
+        for (index, disk) in self.disks.iter().enumerate() {
+            self.disk(index, disk, &mut arguments);
+        }
+        self.boot(&mut arguments);
+        arguments.0.extend(self.more.iter().map(OsString::from));
+        arguments.0
+    }
+
+    fn machine(&self, arguments: &mut Arguments) {
+        arguments.pair("-machine", &self.chipset);
+        arguments.pair("-accel", "tcg,thread=multi");
+        arguments.pair("-cpu", &self.cpu);
+        arguments.pair("-smp", self.cpus);
+        arguments.pair("-m", format!("{}M", self.memory_mib));
+        arguments.pair("-rtc", "base=utc,clock=host");
+    }
+
+    /// The console, the agent's line and the monitor. QEMU is the client of
+    /// each socket, so that its connecting is an event to wait for.
+    fn serial_ports(&self, lines: &Lines<'_>, arguments: &mut Arguments) {
+        let socket = |name: &str| {
+            format!("socket,id={name},path={}", escaped(&lines.sockets.join(name)))
+        };
+        let log = escaped(lines.serial_log);
+        let console = format!("{},logfile={log},logappend=on", socket("console"));
+        arguments.pair("-chardev", console);
+        arguments.pair("-serial", "chardev:console");
+        arguments.pair("-chardev", socket("agent"));
+        arguments.pair("-serial", "chardev:agent");
+        arguments.pair("-chardev", socket("monitor"));
+        arguments.pair("-mon", "chardev=monitor,mode=control");
+    }
+
+    fn disk(&self, index: usize, disk: &Disk, arguments: &mut Arguments) {
+        let file = escaped(&disk.file);
+        let id = format!("disk{index}");
+        let drive = format!("file={file},id={id},if=none,format=raw,cache=writeback,discard=unmap");
+        arguments.pair("-drive", drive);
+        let size = disk.block_size;
+        let blocks = format!("logical_block_size={size},physical_block_size={size}");
+        let common = format!("drive={id},serial={},{blocks}", disk.serial);
+        match (disk.kind, self.chipset) {
+            (DiskKind::Nvme, _) => arguments.pair("-device", format!("nvme,{common}")),
+            (DiskKind::VirtioBlk, _) => {
+                arguments.pair("-device", format!("virtio-blk-pci,{common}"));
+            }
+            // Q35 has a host bus adapter of its own.
+            (DiskKind::Ahci, Chipset::Q35) => {
+                arguments.pair("-device", format!("ide-hd,bus=ide.{index},{common}"));
+            }
+            (DiskKind::Ahci, Chipset::Pc) => {
+                arguments.pair("-device", format!("ich9-ahci,id=ahci{index}"));
+                arguments.pair("-device", format!("ide-hd,bus=ahci{index}.0,{common}"));
+            }
+        }
+    }
+
+    fn boot(&self, arguments: &mut Arguments) {
+        match &self.boot {
+            Boot::Linux { kernel, initramfs, command_line } => {
+                arguments.path("-kernel", kernel);
+                arguments.path("-initrd", initramfs);
+                arguments.pair("-append", command_line);
+            }
+            Boot::Writer(elf) => arguments.path("-kernel", elf),
+        }
+    }
+}
+
+/// A path inside one of QEMU's option lists, where a comma is doubled.
+fn escaped(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn plain(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(OsString::from));
+    }
+
+    fn pair(&mut self, name: &str, value: impl fmt::Display) {
+        self.plain(&[name, &value.to_string()]);
+    }
+
+    fn path(&mut self, name: &str, path: &Path) {
+        self.0.extend([name.into(), path.into()]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_split_as_qemu_splits_it() {
+        let gib = |n: u64| n << 30;
+        assert_eq!(Chipset::Pc.low_memory(gib(1)), gib(1));
+        assert_eq!(Chipset::Pc.low_memory(gib(6)), gib(3));
+        assert_eq!(Chipset::Q35.low_memory(gib(2)), gib(2));
+        assert_eq!(Chipset::Q35.low_memory(gib(6)), gib(2));
+    }
+}

@@ -1,0 +1,99 @@
+//! Linux's own hibernation on the same machine, to compare with.
+
+use crate::artefacts::Artefacts;
+use crate::error::Error;
+use crate::fill::Fill;
+use crate::life::{Life, Options};
+use dormouse_guest::protocol::Call;
+use serde::Serialize;
+
+/// What Linux's own hibernation took.
+#[derive(Clone, Debug, Serialize)]
+pub struct Swsusp {
+    /// Bytes written, as the kernel says.
+    pub stored_bytes: u64,
+    /// Rate of writing in MB/s (10^6 bytes), as the kernel says.
+    pub write_mb_s: f64,
+    /// Rate of reading, likewise.
+    pub read_mb_s: f64,
+    /// Seconds from the command to power off.
+    pub trigger_to_off_s: f64,
+    /// Seconds from QEMU's start to the command's end in the woken userland.
+    pub start_to_userland_s: f64,
+}
+
+/// Hibernates and wakes a guest filled in the same way, uncompressed.
+pub fn measure(
+    artefacts: &Artefacts,
+    name: &str,
+    options: &Options,
+    fill: &Fill,
+) -> Result<Swsusp, Error> {
+    let device = options.target_name();
+    let mut options = options.clone();
+    options.command_line += &format!(" hibernate=nocompress resume={device}");
+    let mut life = Life::begin(artefacts, name, options)?;
+    let before = life.fill(fill)?;
+    life.logged(|life| {
+        for argv in [["mkswap", device], ["swapon", device]] {
+            let ran = life.guest.run(&argv)?;
+            if ran.code != Some(0) {
+                return Err(Error::verdict(format!("{argv:?}: {}", ran.stderr)));
+            }
+        }
+        let (path, contents) = ("/sys/power/disk".into(), "shutdown".into());
+        life.guest.call(Call::Write { path, contents })?;
+        Ok(())
+    })?;
+    let argv = ["sh", "-c", "echo disk > /sys/power/state"];
+    let attempt = life.attempt(&argv)?;
+    let asleep = life.fall_asleep(attempt)?;
+    // The same kernel again: it finds its image by `resume=`.
+    let setup = life.setup.clone();
+    let awake = life.wake_on(&asleep, &setup)?;
+    let checks = life.compare(&before)?;
+    // Its warnings are its own affair; its memory has to be right.
+    let damaged = checks.iter().find(|check| !check.good && check.what != "kernel log");
+    if let Some(check) = damaged {
+        return Err(Error::verdict(format!("swsusp: {}: {}", check.what, check.detail)));
+    }
+    let log = life.folder.join("serial.log");
+    let text = std::fs::read(&log).map_err(Error::host(format!("reading {}", log.display())))?;
+    let text = String::from_utf8_lossy(&text);
+    let speed = |verb| {
+        let missing = || Error::verdict(format!("no line of {verb:?} in {}", log.display()));
+        text.lines().find_map(|line| speed(line, verb)).ok_or_else(missing)
+    };
+    let (stored_bytes, write_mb_s) = speed("Wrote")?;
+    let (_, read_mb_s) = speed("Read")?;
+    life.finish()?;
+    Ok(Swsusp {
+        stored_bytes,
+        write_mb_s,
+        read_mb_s,
+        trigger_to_off_s: (asleep.off - asleep.asked).as_secs_f64(),
+        start_to_userland_s: (awake.answered - awake.started).as_secs_f64(),
+    })
+}
+
+/// Bytes, and MB/s, of a kernel's line as in `PM: hibernation: Wrote 383700
+/// kbytes in 3.03 seconds (126.63 MB/s)`.
+fn speed(line: &str, verb: &str) -> Option<(u64, f64)> {
+    let (_, rest) = line.split_once(&format!("{verb} "))?;
+    let (kib, rest) = rest.split_once(" kbytes in ")?;
+    let (_, rate) = rest.split_once('(')?;
+    let rate = rate.strip_suffix(" MB/s)")?;
+    Some((kib.parse::<u64>().ok()? << 10, rate.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_own_figures_are_taken() {
+        let line = "[    9.1] PM: hibernation: Wrote 383700 kbytes in 3.03 seconds (126.63 MB/s)";
+        assert_eq!(speed(line, "Wrote"), Some((383_700 << 10, 126.63)));
+        assert_eq!(speed(line, "Read"), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! Why a command of xtask did not do its work.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a command did not do its work.
+#[derive(Debug)]
+pub enum Error {
+    /// A file could not be read, written or moved.
+    File {
+        /// What was tried, as in "making".
+        tried: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What came back.
+        cause: io::Error,
+    },
+    /// A program could not be started.
+    NotStarted {
+        /// Its command line.
+        command: String,
+        /// What came back.
+        cause: io::Error,
+    },
+    /// A program failed; its own words are on the terminal.
+    Failed {
+        /// Its command line.
+        command: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// Debian packages are missing and cannot be installed from here.
+    Missing(Vec<&'static str>),
+    /// The kernel's configuration did not take these lines.
+    Configuration(Vec<String>),
+    /// `writer.elf` is not what it must be.
+    Writer(String),
+    /// Several checks failed; their words are on the terminal.
+    Checks(Vec<&'static str>),
+    /// The end-to-end harness found something wrong.
+    Harness(dormouse_tests::Error),
+}
+
+impl Error {
+    /// Wraps what came of `tried` on a file.
+    pub fn file(
+        tried: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::File { tried, path: path.into(), cause }
+    }
+}
+
+impl From<dormouse_tests::Error> for Error {
+    fn from(error: dormouse_tests::Error) -> Self {
+        Self::Harness(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { tried, path, cause } => write!(f, "{tried} {}: {cause}", path.display()),
+            Self::NotStarted { command, cause } => write!(f, "`{command}`: {cause}"),
+            Self::Failed { command, status } => write!(f, "`{command}`: {status}"),
+            Self::Missing(packages) => write!(
+                f,
+                "Debian packages are missing; as root, type\n    apt-get install {}",
+                packages.join(" ")
+            ),
+            Self::Configuration(lines) => write!(
+                f,
+                "the kernel's configuration does not take these lines of tests/kernel/config:\n    {}",
+                lines.join("\n    ")
+            ),
+            Self::Writer(what) => write!(f, "writer.elf: {what}"),
+            Self::Checks(names) => write!(f, "failed: {}", names.join(", ")),
+            Self::Harness(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,59 @@
+//! What this machine needs: Debian packages, found by a file that each has.
+
+use crate::error::Error;
+use crate::shell;
+use std::path::Path;
+use std::process::Command;
+
+/// To build with Cargo: a linker and a C library.
+pub const FOR_BUILDING: &[Need] =
+    &[Need("gcc", "/usr/bin/gcc"), Need("libc6-dev", "/usr/include/stdio.h")];
+
+/// To build the test kernel.
+pub const FOR_THE_KERNEL: &[Need] = &[
+    Need("bc", "/usr/bin/bc"),
+    Need("bison", "/usr/bin/bison"),
+    Need("flex", "/usr/bin/flex"),
+    Need("gcc", "/usr/bin/gcc"),
+    Need("libc6-dev", "/usr/include/stdio.h"),
+    Need("libelf-dev", "/usr/include/libelf.h"),
+    Need("linux-source-6.1", "/usr/src/linux-source-6.1.tar.xz"),
+    Need("make", "/usr/bin/make"),
+    Need("xz-utils", "/usr/bin/xz"),
+];
+
+/// To run guests.
+pub const FOR_GUESTS: &[Need] = &[
+    Need("busybox-static", "/bin/busybox"),
+    Need("e2fsprogs", "/sbin/mkfs.ext4"),
+    Need("kexec-tools", "/sbin/kexec"),
+    Need("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
+];
+
+/// A Debian package, and a file that shows that it is installed.
+pub struct Need(&'static str, &'static str);
+
+/// Installs what is missing if this is root on a Debian system, or says what
+/// to type.
+pub fn ensure(needs: &[Need]) -> Result<(), Error> {
+    let missing = || -> Vec<&'static str> {
+        needs.iter().filter(|need| !Path::new(need.1).exists()).map(|need| need.0).collect()
+    };
+    let packages = missing();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let root = shell::output(Command::new("id").arg("-u")).is_ok_and(|id| id == "0");
+    if !root || !Path::new("/usr/bin/apt-get").exists() {
+        return Err(Error::Missing(packages));
+    }
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    shell::run(apt().arg("update"))?;
+    shell::run(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages))?;
+    let packages = missing();
+    if packages.is_empty() { Ok(()) } else { Err(Error::Missing(packages)) }
+}

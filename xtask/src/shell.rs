@@ -1,0 +1,47 @@
+//! Runs programs in plain sight.
+
+use crate::error::Error;
+use std::process::Command;
+
+/// Prints the command line, runs it, and wants it to succeed.
+pub fn run(command: &mut Command) -> Result<(), Error> {
+    let line = line(command);
+    eprintln!("+ {line}");
+    let status = command
+        .status()
+        .map_err(|cause| Error::NotStarted { command: line.clone(), cause })?;
+    if status.success() { Ok(()) } else { Err(Error::Failed { command: line, status }) }
+}
+
+/// The standard output of a program that has to succeed; not printed.
+pub fn output(command: &mut Command) -> Result<String, Error> {
+    let line = line(command);
+    let output = command
+        .output()
+        .map_err(|cause| Error::NotStarted { command: line.clone(), cause })?;
+    if !output.status.success() {
+        return Err(Error::Failed { command: line, status: output.status });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
+/// The command as a person would type it.
+fn line(command: &Command) -> String {
+    let directory = command.get_current_dir().map(|path| format!("cd {} && ", path.display()));
+    let environment = command.get_envs().filter_map(|(name, value)| {
+        Some(format!("{}={}", name.to_string_lossy(), quoted(&value?.to_string_lossy())))
+    });
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words = words.map(|word| quoted(&word.to_string_lossy()));
+    let words: Vec<String> = environment.chain(words).collect();
+    directory.unwrap_or_default() + &words.join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
