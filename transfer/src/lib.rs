@@ -17,6 +17,7 @@ pub mod check;
 pub mod error;
 pub mod image;
 pub mod memory;
+pub mod partitions;
 pub mod restore;
 pub mod save;
 pub mod stream;

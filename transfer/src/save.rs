@@ -113,7 +113,13 @@ pub fn save(
         + header.log.length
         + 2 * PAGE_SIZE;
     header.statistics = statistics;
-    image::change_state(stream, &mut buffers.scratch, &header, State::Valid)
+    let scratch = &mut buffers.scratch;
+    image::change_state(stream, scratch, &header, State::Valid).inspect_err(|_| {
+        // The header may have got there although the device said no: the old
+        // kernel goes on now, so that image must never be woken. If this fails
+        // too, the CLI does it after the return.
+        let _ = image::change_state(stream, scratch, &header, State::Discarded);
+    })
 }
 
 /// The chunk that is being put together.

@@ -1,0 +1,48 @@
+//! `writer.elf`: puts a running Linux to sleep on a disk, and wakes it.
+//!
+//! One binary, two roles. Entered by the old kernel (the kexec door), it is the
+//! *writer*: it saves the old kernel's memory as the plan says, commits, and
+//! powers off; whatever fails before the commit ends in the running system
+//! again. Booted cold (the PVH door), it is the *reader*: it finds the image,
+//! checks it, puts everything back and jumps into the old kernel.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod arch;
+mod console;
+mod entry;
+mod failure;
+mod heap;
+mod machine;
+mod mailbox;
+mod observer;
+mod power;
+mod ram;
+mod save;
+mod wake;
+
+use entry::Door;
+
+/// Called by the entry code, on the main stack, at the virtual address.
+#[unsafe(no_mangle)]
+extern "C" fn rust_start(door: u32) -> ! {
+    arch::time::start();
+    arch::exceptions::init();
+    match Door::from_number(door) {
+        Some(Door::Kexec) => {
+            heap::init();
+            console::init();
+            save::run()
+        }
+        Some(Door::Pvh) => {
+            heap::init();
+            console::init();
+            wake::run()
+        }
+        // The heap, the console and all that was found came along.
+        Some(Door::Moved) => wake::go_on(),
+        None => failure::halt(),
+    }
+}

@@ -3,7 +3,6 @@
 use core::arch::x86_64::{__cpuid, __cpuid_count, _rdrand64_step};
 use dormouse_handoff::plan::Machine;
 use x86_64::registers::control::{Cr4, Cr4Flags};
-use x86_64::registers::model_specific::Msr;
 
 /// Whether pages of 1 GiB can be mapped (CPUID 0x80000001 EDX bit 26).
 pub fn has_1gib_pages() -> bool {
@@ -18,13 +17,6 @@ pub fn has_la57() -> bool {
 /// Whether five levels of page tables are in use.
 pub fn uses_la57() -> bool {
     Cr4::read().contains(Cr4Flags::L5_PAGING)
-}
-
-/// IA32_PAT.
-pub fn pat() -> u64 {
-    const IA32_PAT: u32 = 0x277;
-    // SAFETY: every 64-bit processor has this register, and reading changes nothing.
-    unsafe { Msr::new(IA32_PAT).read() }
 }
 
 /// This processor as [`Machine`] describes it, without the ACPI fields.
@@ -65,7 +57,6 @@ pub fn random(bytes: &mut [u8]) -> u32 {
     bytes.len() as u32 * 8
 }
 
-#[allow(unsafe_code)]
 fn rdrand() -> Option<u64> {
     #[target_feature(enable = "rdrand")]
     fn step() -> Option<u64> {

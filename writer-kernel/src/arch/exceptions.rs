@@ -145,7 +145,13 @@ extern "C" fn exception(frame: &Frame) -> ! {
         frame.rbp,
         frame.r8
     );
-    log::error!("r9 {:#x} r10 {:#x} r11 {:#x} r12 {:#x}", frame.r9, frame.r10, frame.r11, frame.r12);
+    log::error!(
+        "r9 {:#x} r10 {:#x} r11 {:#x} r12 {:#x}",
+        frame.r9,
+        frame.r10,
+        frame.r11,
+        frame.r12
+    );
     log::error!("r13 {:#x} r14 {:#x} r15 {:#x}", frame.r13, frame.r14, frame.r15);
     failure::unexpected(format_args!(
         "{name} at writer.elf+{:#x} (address {:#x})",
@@ -183,11 +189,25 @@ pub fn init() {
             };
         }
         handle!(
-            divide_error = 0, debug = 1, breakpoint = 3, overflow = 4, bound_range_exceeded = 5,
-            invalid_opcode = 6, device_not_available = 7, double_fault = 8, invalid_tss = 10,
-            segment_not_present = 11, stack_segment_fault = 12, general_protection_fault = 13,
-            page_fault = 14, x87_floating_point = 16, alignment_check = 17, machine_check = 18,
-            simd_floating_point = 19, virtualization = 20, cp_protection_exception = 21
+            divide_error = 0,
+            debug = 1,
+            breakpoint = 3,
+            overflow = 4,
+            bound_range_exceeded = 5,
+            invalid_opcode = 6,
+            device_not_available = 7,
+            double_fault = 8,
+            invalid_tss = 10,
+            segment_not_present = 11,
+            stack_segment_fault = 12,
+            general_protection_fault = 13,
+            page_fault = 14,
+            x87_floating_point = 16,
+            alignment_check = 17,
+            machine_check = 18,
+            simd_floating_point = 19,
+            virtualization = 20,
+            cp_protection_exception = 21
         );
         (*idt).non_maskable_interrupt.set_handler_addr(stub(2)).set_stack_index(1);
         (*idt).load_unsafe();

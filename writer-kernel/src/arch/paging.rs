@@ -162,9 +162,8 @@ impl AddressSpace {
         let frame = PhysFrame::<S>::containing_address(X86PhysAddr::new_truncate(physical));
         // SAFETY: mapping frames of RAM or of devices at addresses set apart for
         // them breaks no reference of this program.
-        let mapped = unsafe {
-            self.mapper.map_to(page, frame, flags | Flags::PRESENT, &mut self.pool)
-        };
+        let mapped =
+            unsafe { self.mapper.map_to(page, frame, flags | Flags::PRESENT, &mut self.pool) };
         match mapped {
             Ok(flush) => {
                 flush.flush();
@@ -183,9 +182,7 @@ impl AddressSpace {
         if end > DIRECT_MAP_BYTES {
             return Err(MapError::TooHigh(end));
         }
-        let whole_gib = |at: u64| {
-            at % GIB == 0 && end - at >= GIB && at >= range.start.address().0
-        };
+        let whole_gib = |at: u64| at % GIB == 0 && end - at >= GIB && at >= range.start.address().0;
         let mut at = start;
         while at < end {
             let to = VirtAddr::new(DIRECT_MAP + at);

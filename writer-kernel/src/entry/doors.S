@@ -229,7 +229,8 @@ long_mode:
     push    %rax
     lretq
 7:  xor     %eax, %eax
-    push    %rax                            // a return address of 0 ends back traces
+    push    %rax                            // a return address of 0 ends back traces,
+    push    %rax                            // and the stack is aligned to 16 again
     mov     %ebp, %edi
     xor     %ebp, %ebp
     call    rust_start

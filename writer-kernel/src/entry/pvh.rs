@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 const MAGIC: u32 = 0x336e_c578;
 
 /// The longest command line that is taken, in bytes.
-const MAX_COMMAND_LINE: usize = 1024;
+const MAX_COMMAND_LINE: u64 = 1024;
 
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, KnownLayout, Immutable)]
@@ -54,32 +54,34 @@ impl core::fmt::Display for PvhError {
 
 /// Copies what the loader left.
 ///
+/// `at` maps physical memory below 4 GiB and answers where it is.
+///
 /// # Safety
 ///
 /// `start_info` is EBX of the PVH door, nothing has been overwritten since, and
-/// `at` gives readable memory for every physical address below 4 GiB.
-pub unsafe fn boot(start_info: u64, at: impl Fn(PhysAddr) -> *const u8) -> Result<Boot, PvhError> {
-    let bytes = |address: u64, length: usize| {
-        // SAFETY: the loader put the structure there, as the caller promises.
-        unsafe { slice::from_raw_parts(at(PhysAddr(address)), length) }
+/// what `at` answers is readable for as many bytes as it was asked for.
+pub unsafe fn boot(
+    start_info: u64,
+    mut at: impl FnMut(PhysAddr, u64) -> Option<*const u8>,
+) -> Result<Boot, PvhError> {
+    let mut bytes = |address: u64, length: u64| {
+        let end = address.checked_add(length)?;
+        let pointer = at(PhysAddr(address), length).filter(|_| address != 0 && end <= 1 << 32)?;
+        // SAFETY: the loader put something there, as the caller promises.
+        Some(unsafe { slice::from_raw_parts(pointer, length as usize) })
     };
-    let below_4g = |address: u64, length: u64| {
-        address != 0 && address.checked_add(length).is_some_and(|end| end <= 1 << 32)
-    };
-    if !below_4g(start_info, size_of::<StartInfo>() as u64) {
-        return Err(PvhError::NoStartInfo);
-    }
-    let info = StartInfo::read_from_bytes(bytes(start_info, size_of::<StartInfo>()))
-        .map_err(|_| PvhError::NoStartInfo)?;
-    if info.magic != MAGIC {
-        return Err(PvhError::NoStartInfo);
-    }
+    let info = bytes(start_info, size_of::<StartInfo>() as u64)
+        .and_then(|bytes| StartInfo::read_from_bytes(bytes).ok())
+        .filter(|info| info.magic == MAGIC)
+        .ok_or(PvhError::NoStartInfo)?;
     let map_bytes = u64::from(info.memory_map_entries) * size_of::<MemoryMapEntry>() as u64;
-    if info.version == 0 || map_bytes == 0 || !below_4g(info.memory_map, map_bytes) {
-        return Err(PvhError::NoMemoryMap);
-    }
+    let has_map = info.version > 0 && map_bytes > 0 && map_bytes < 1 << 20;
+    let map = Some(info.memory_map)
+        .filter(|_| has_map)
+        .and_then(|address| bytes(address, map_bytes))
+        .ok_or(PvhError::NoMemoryMap)?;
     let mut boot = Boot::new(PhysAddr(info.rsdp));
-    for entry in bytes(info.memory_map, map_bytes as usize).chunks(size_of::<MemoryMapEntry>()) {
+    for entry in map.chunks_exact(size_of::<MemoryMapEntry>()) {
         if let Ok(entry) = MemoryMapEntry::read_from_bytes(entry) {
             boot.add_range(FirmwareRange {
                 start: PhysAddr(entry.address),
@@ -88,8 +90,8 @@ pub unsafe fn boot(start_info: u64, at: impl Fn(PhysAddr) -> *const u8) -> Resul
             });
         }
     }
-    if below_4g(info.command_line, MAX_COMMAND_LINE as u64) {
-        boot.set_command_line(bytes(info.command_line, MAX_COMMAND_LINE));
+    if let Some(text) = bytes(info.command_line, MAX_COMMAND_LINE) {
+        boot.set_command_line(text);
     }
     Ok(boot)
 }

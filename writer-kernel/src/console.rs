@@ -1,0 +1,127 @@
+//! The console: a 16550 at the serial line, and the log.
+//!
+//! Every line goes to the line and to a bounded log in the window; from there
+//! the image and the mailbox take it.
+
+use crate::arch::time;
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use spin::Mutex;
+use uart_16550::backend::PioBackend;
+use uart_16550::{BaudRate, Config, Uart16550};
+
+/// Bytes of log that are kept; what comes later is cut off.
+pub const LOG_BYTES: usize = 48 << 10;
+
+/// How often a byte is offered to a full transmitter before the line counts as
+/// dead: at 9600 baud, a byte takes about a millisecond.
+const SEND_TRIES: u32 = 1_000_000;
+
+struct Console {
+    uart: Option<Uart16550<PioBackend>>,
+    log: [u8; LOG_BYTES],
+    used: usize,
+}
+
+static CONSOLE: Mutex<Console> = Mutex::new(Console { uart: None, log: [0; LOG_BYTES], used: 0 });
+static MUTED: AtomicBool = AtomicBool::new(false);
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        // An exception may have interrupted a line: rather lose one than hang.
+        let Some(mut console) = CONSOLE.try_lock() else { return };
+        let us = time::now_us();
+        let mark = if record.level() <= log::Level::Error { "error: " } else { "" };
+        let _ = write!(
+            Log(&mut console),
+            "[{:3}.{:06}] dormouse: {mark}{}\n",
+            us / 1_000_000,
+            us % 1_000_000,
+            record.args()
+        );
+    }
+
+    fn flush(&self) {}
+}
+
+struct Log<'a>(&'a mut Console);
+
+impl Write for Log<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let console = &mut *self.0;
+        let room = LOG_BYTES - console.used;
+        let kept = text.len().min(room);
+        console.log[console.used..console.used + kept].copy_from_slice(&text.as_bytes()[..kept]);
+        console.used += kept;
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                console.send(b'\r');
+            }
+            console.send(byte);
+        }
+        Ok(())
+    }
+}
+
+impl Console {
+    fn send(&mut self, byte: u8) {
+        if MUTED.load(Relaxed) {
+            return;
+        }
+        let Some(uart) = &mut self.uart else { return };
+        for _ in 0..SEND_TRIES {
+            if uart.try_send_byte(byte).is_ok() {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+        // Whatever is there takes nothing: it must not cost more time.
+        self.uart = None;
+    }
+}
+
+/// Makes `log::info!` and the like come here. Call once.
+pub fn init() {
+    static LOGGER: Logger = Logger;
+    // A second call would change nothing.
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(log::LevelFilter::Info);
+}
+
+/// Uses the 16550 at `port` from here on, at `baud`.
+pub fn open(port: u16, baud: u32) {
+    // SAFETY: the plan, or the PC's convention, says that a 16550 is there; one
+    // that is not there answers the loopback test wrongly, and is not used.
+    let Ok(mut uart) = (unsafe { Uart16550::new_port(port) }) else { return };
+    let config = Config { baud_rate: BaudRate::from_integer(baud), ..Config::default() };
+    if uart.init(config).is_ok() && uart.test_loopback().is_ok() {
+        CONSOLE.lock().uart = Some(uart);
+    }
+}
+
+/// Waits until a key comes over the line. At once where there is no line.
+pub fn wait_for_key() {
+    loop {
+        let mut console = CONSOLE.lock();
+        let Some(uart) = &mut console.uart else { return };
+        if uart.try_receive_byte().is_ok() {
+            return;
+        }
+        drop(console);
+        core::hint::spin_loop();
+    }
+}
+
+/// Calls `f` with the log so far.
+pub fn with_log<T>(f: impl FnOnce(&[u8]) -> T) -> T {
+    match CONSOLE.try_lock() {
+        Some(console) => f(&console.log[..console.used]),
+        None => f(&[]),
+    }
+}

@@ -1,0 +1,113 @@
+//! The machine as the drivers see it: DMA memory, registers, PCI, time.
+
+use crate::arch::paging::AddressSpace;
+use crate::arch::{time, window};
+use core::ptr::{NonNull, addr_of_mut};
+use dormouse_drivers::platform::{DmaMemory, Exhausted, Platform};
+use dormouse_handoff::plan::PciAddress;
+use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
+use spin::Mutex;
+use x86_64::instructions::port::Port;
+
+/// Bytes of the window that devices may use: queues, PRP lists, table buffers.
+const DMA_BYTES: usize = 720 << 10;
+
+#[repr(C, align(4096))]
+struct DmaArena([u8; DMA_BYTES]);
+
+static mut DMA: DmaArena = DmaArena([0; DMA_BYTES]);
+
+/// The one machine there is.
+pub struct Machine {
+    /// The page tables in use, once there are any of our own.
+    space: Mutex<Option<AddressSpace>>,
+    /// Bytes of the DMA arena that were handed out.
+    dma_used: Mutex<usize>,
+}
+
+/// The one machine there is.
+pub static MACHINE: Machine = Machine { space: Mutex::new(None), dma_used: Mutex::new(0) };
+
+impl Machine {
+    /// Hands over the page tables that are in use.
+    pub fn set_space(&self, space: AddressSpace) {
+        *self.space.lock() = Some(space);
+    }
+
+    /// Works on the page tables in use; `None` before there are any.
+    pub fn with_space<T>(&self, f: impl FnOnce(&mut AddressSpace) -> T) -> Option<T> {
+        self.space.lock().as_mut().map(f)
+    }
+}
+
+// SAFETY: the arena is a static of the window, handed out piece by piece and
+// zeroed; `map_device` maps uncached; x86 keeps DMA and caches coherent.
+unsafe impl Platform for Machine {
+    fn dma_alloc(&self, pages: usize) -> Result<DmaMemory, Exhausted> {
+        let bytes = pages * PAGE_SIZE as usize;
+        let mut used = self.dma_used.lock();
+        if bytes > DMA_BYTES - *used {
+            return Err(Exhausted);
+        }
+        // SAFETY: in bounds; this piece is handed out for the first time since
+        // the last release.
+        let pointer = unsafe { addr_of_mut!(DMA.0).cast::<u8>().add(*used) };
+        // SAFETY: as above.
+        unsafe { pointer.write_bytes(0, bytes) };
+        *used += bytes;
+        let address = window::physical(pointer);
+        Ok(DmaMemory { pointer: NonNull::new(pointer).ok_or(Exhausted)?, address, bytes })
+    }
+
+    fn map_mmio(&self, start: PhysAddr, bytes: u64) -> Result<NonNull<u8>, Exhausted> {
+        self.with_space(|space| space.map_device(start, bytes)).ok_or(Exhausted)?.map_err(|error| {
+            log::error!("cannot map device registers at {start}: {error}");
+            Exhausted
+        })
+    }
+
+    fn now_us(&self) -> u64 {
+        time::now_us()
+    }
+
+    fn pci_read(&self, function: PciAddress, offset: u16) -> u32 {
+        let Some(address) = config_address(function, offset) else { return u32::MAX };
+        // SAFETY: PCI configuration mechanism #1 (PCI 3.0 §3.2.2.3.2); nobody else
+        // uses it while this program runs.
+        unsafe {
+            Port::new(CONFIG_ADDRESS).write(address);
+            Port::new(CONFIG_DATA).read()
+        }
+    }
+
+    fn pci_write(&self, function: PciAddress, offset: u16, value: u32) {
+        let Some(address) = config_address(function, offset) else { return };
+        // SAFETY: as in `pci_read`.
+        unsafe {
+            Port::new(CONFIG_ADDRESS).write(address);
+            Port::new(CONFIG_DATA).write(value);
+        }
+    }
+
+    unsafe fn dma_release_all(&self) {
+        *self.dma_used.lock() = 0;
+    }
+}
+
+const CONFIG_ADDRESS: u16 = 0xcf8;
+const CONFIG_DATA: u16 = 0xcfc;
+
+/// What to write to CONFIG_ADDRESS; `None` for what mechanism #1 cannot reach:
+/// other segments, and the extended configuration space.
+fn config_address(function: PciAddress, offset: u16) -> Option<u32> {
+    if function.segment != 0 || offset >= 256 || function.device > 31 || function.function > 7 {
+        return None;
+    }
+    Some(
+        1 << 31
+            | u32::from(function.bus) << 16
+            | u32::from(function.device) << 11
+            | u32::from(function.function) << 8
+            | u32::from(offset & 0xfc),
+    )
+}

@@ -1,0 +1,78 @@
+//! What the data's path tells on its way: stages, progress, and the faults
+//! that tests ask for.
+
+use crate::arch::time;
+use crate::failure;
+use alloc::vec::Vec;
+use dormouse_handoff::plan::{Fault, Plan, Stage};
+use dormouse_transfer::error::Error;
+use dormouse_transfer::save;
+
+/// How often progress is told, in microseconds.
+const INTERVAL_US: u64 = 1_000_000;
+
+/// Tells the console, and plays the plan's fault.
+pub struct Observer {
+    fault: Option<(Stage, Fault)>,
+    verb: &'static str,
+    next_us: u64,
+    log: Vec<u8>,
+}
+
+impl Observer {
+    /// Reports "`verb` n of m MiB".
+    pub fn new(plan: &Plan, verb: &'static str) -> Self {
+        let fault = match plan.fault {
+            1 => Some(Fault::Error),
+            2 => Some(Fault::Panic),
+            3 => Some(Fault::PageFault),
+            _ => None,
+        };
+        let fault = Stage::from_number(plan.fault_stage).zip(fault);
+        Self { fault, verb, next_us: time::now_us() + INTERVAL_US, log: Vec::new() }
+    }
+
+    fn play(&self, stage: Stage) -> Result<(), Error> {
+        match self.fault {
+            Some((at, fault)) if at == stage => match fault {
+                Fault::Error => Err(Error::Inconsistent("an error that a test asked for")),
+                Fault::Panic => panic!("a panic that a test asked for"),
+                Fault::PageFault => {
+                    // SAFETY: none: this is the fault. Nothing is mapped in the
+                    // last page of the lower half.
+                    unsafe { (0x7fff_ffff_f000 as *const u8).read_volatile() };
+                    Ok(())
+                }
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+impl save::Observer for Observer {
+    fn stage(&mut self, stage: Stage) -> Result<(), Error> {
+        failure::set_stage(stage);
+        if stage == Stage::Commit {
+            // What comes after is not in the image: the image must be written first.
+            self.log = crate::console::with_log(<[u8]>::to_vec);
+        }
+        self.play(stage)
+    }
+
+    fn progress(&mut self, done: u64, total: u64) -> Result<(), Error> {
+        let now = time::now_us();
+        if now >= self.next_us {
+            self.next_us = now + INTERVAL_US;
+            log::info!("{} {} of {} MiB", self.verb, done >> 8, total >> 8);
+        }
+        Ok(())
+    }
+
+    fn now_us(&self) -> u64 {
+        time::now_us()
+    }
+
+    fn log(&self) -> &[u8] {
+        &self.log
+    }
+}

@@ -1,0 +1,307 @@
+//! The writer: take the plan, find the device, write, commit, sleep.
+//!
+//! True on entry: the old kernel stands still, its devices are frozen, its
+//! memory is complete but for the window, whose contents it has put elsewhere.
+//! True on leaving by power-off: a committed image. True on leaving by return:
+//! controllers quiet, memory as it was but for the mailbox.
+
+use crate::arch::paging::{AddressSpace, MapError};
+use crate::arch::{cpu, time, window};
+use crate::entry::{self, WayOut, kexec};
+use crate::machine::MACHINE;
+use crate::mailbox::Mailbox;
+use crate::observer::Observer;
+use crate::ram::{self, Ram};
+use crate::{console, failure, power};
+use dormouse_drivers::guard::Guarded;
+use dormouse_drivers::platform::Exhausted;
+use dormouse_drivers::queue::{BlockQueue, DeviceError};
+use dormouse_drivers::{Controller, open};
+use dormouse_handoff::image::{Header, JumpBack};
+use dormouse_handoff::mailbox::FLAT_GDT;
+use dormouse_handoff::plan::{self, CheckedPlan, Flags, PlanError, Stage, WayBack};
+use dormouse_handoff::units::{PageRange, Pfn, PhysAddr};
+use dormouse_transfer::memory::Everything;
+use dormouse_transfer::save::Observer as _;
+use dormouse_transfer::save::{Buffers, SCRATCH_BYTES, TABLE_BUFFER_PAGES, save};
+use dormouse_transfer::stream::Stream;
+
+/// What ends an attempt before the commit.
+#[derive(Debug)]
+enum Error {
+    Plan(PlanError),
+    Map(MapError),
+    /// The plan is for another window than the one we are in.
+    Window(PageRange),
+    /// A mailbox page is not where the plan says.
+    MailboxMoved,
+    Device(DeviceError),
+    /// The device at the plan's place is another one: expected, found.
+    OtherDevice(&'static str),
+    Exhausted,
+    Transfer(dormouse_transfer::error::Error),
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Plan(error) => write!(f, "{error}"),
+            Self::Map(error) => write!(f, "{error}"),
+            Self::Window(range) => {
+                write!(f, "the plan is for another window than the one loaded at {range}")
+            }
+            Self::MailboxMoved => {
+                write!(f, "the mailbox's memory has moved since the plan was made; try again")
+            }
+            Self::Device(error) => write!(f, "{error}"),
+            Self::OtherDevice(what) => write!(
+                f,
+                "the device at the target's place is not the one that was meant: its {what} \
+                 differs"
+            ),
+            Self::Exhausted => write!(f, "{Exhausted}"),
+            Self::Transfer(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        Self::Plan(error)
+    }
+}
+
+impl From<MapError> for Error {
+    fn from(error: MapError) -> Self {
+        Self::Map(error)
+    }
+}
+
+impl From<DeviceError> for Error {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error)
+    }
+}
+
+impl From<Exhausted> for Error {
+    fn from(_: Exhausted) -> Self {
+        Self::Exhausted
+    }
+}
+
+impl From<dormouse_transfer::error::Error> for Error {
+    fn from(error: dormouse_transfer::error::Error) -> Self {
+        Self::Transfer(error)
+    }
+}
+
+/// Saves and sleeps, or goes back with a reason.
+pub fn run() -> ! {
+    let way_back = kexec::way_back();
+    if let Some(way) = &way_back {
+        console::open(way.console_port as u16, way.console_baud);
+    }
+    let clock = time::calibrate();
+    log::info!("writer {} at {}", env!("CARGO_PKG_VERSION"), window::range());
+    log::info!("time-stamp counter: {} MHz ({clock:?})", time::khz() / 1000);
+
+    let jump_back = match prepare_return(way_back.as_ref()) {
+        Ok(jump_back) => jump_back,
+        Err(error) => fail(&error),
+    };
+    failure::set_stage(Stage::Plan);
+    let plan = match kexec::plan() {
+        Ok(plan) => plan,
+        Err(error) => fail(&error.into()),
+    };
+    match attempt(&plan, &jump_back) {
+        Ok(header) => sleep(&plan, &header),
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &Error) -> ! {
+    use core::fmt::Write;
+    let mut text = alloc::string::String::new();
+    // Formatting into a string cannot fail.
+    let _ = write!(text, "{error}");
+    failure::give_back(&text)
+}
+
+/// Own page tables, and all that a return takes: from here on every failure is
+/// one.
+fn prepare_return(way_back: Option<&WayBack>) -> Result<JumpBack, Error> {
+    let state = entry::state();
+    let mut jump_back = JumpBack {
+        entry: state.return_address,
+        cr0: state.cr0,
+        cr3: state.cr3,
+        cr4: state.cr4,
+        efer: state.efer,
+        pat: state.pat,
+        gdt: KERNEL_GDT,
+        gdt_limit: 0x7f,
+    };
+    failure::can_return(way_out(&jump_back), None);
+
+    let mut space = AddressSpace::new()?;
+    let mut mailbox = None;
+    if let Some(way) = way_back {
+        let stack = Pfn::containing(PhysAddr(state.stack));
+        space.map_ram(PageRange { start: stack, pages: 1 })?;
+        for page in &way.mailbox {
+            space.map_ram(PageRange { start: Pfn::containing(*page), pages: 1 })?;
+        }
+        space.activate()?;
+        // SAFETY: just mapped; the CLI names pages of its own, outside the window.
+        mailbox = unsafe { Mailbox::find(&way.mailbox, &way.nonce) };
+        let gdt = match &mailbox {
+            Some(mailbox) => mailbox.gdt(),
+            None => gdt_on_callers_stack(state.stack),
+        };
+        jump_back.gdt = way.direct_map.wrapping_add(gdt.0);
+        jump_back.gdt_limit = size_of_val(&FLAT_GDT) as u64 - 1;
+    } else {
+        space.activate()?;
+    }
+    MACHINE.set_space(space);
+    failure::can_return(way_out(&jump_back), mailbox);
+    if way_back.is_some() && mailbox.is_none() {
+        return Err(Error::MailboxMoved);
+    }
+    Ok(jump_back)
+}
+
+/// Where x86-64 Linux maps the first processor's own GDT, where it does not
+/// randomise the CPU entry area: the last resort without a way back.
+const KERNEL_GDT: u64 = 0xffff_fe00_0000_1000;
+
+/// Puts the flat GDT below the stack pointer that the old kernel called us
+/// with: by the calling convention that memory is ours to use.
+fn gdt_on_callers_stack(stack: u64) -> PhysAddr {
+    let place = PhysAddr((stack & !0xf) - 256);
+    // SAFETY: the old kernel's stack page, mapped by the caller.
+    unsafe { crate::arch::paging::direct(place).cast::<[u64; 4]>().write_volatile(FLAT_GDT) };
+    place
+}
+
+/// The processor's state for going back.
+pub fn way_out(jump_back: &JumpBack) -> WayOut {
+    WayOut {
+        reserved: 0,
+        entry: jump_back.entry,
+        cr0: jump_back.cr0,
+        cr3: jump_back.cr3,
+        cr4: jump_back.cr4,
+        efer: jump_back.efer,
+        pat: jump_back.pat,
+        gdt_limit: jump_back.gdt_limit,
+        gdt: jump_back.gdt,
+    }
+}
+
+/// From the plan to the committed image.
+fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Header, Error> {
+    if plan.window() != window::range() {
+        return Err(Error::Window(window::range()));
+    }
+    let mut observer = Observer::new(plan, "saved");
+    observer.stage(Stage::Plan)?;
+    let ram = MACHINE
+        .with_space(|space| Ram::map(space, plan.memory()))
+        .ok_or(Error::Map(MapError::Full))??;
+    log::info!(
+        "plan: {} MiB of memory in {} ranges, Linux {}, {} paging levels",
+        plan.memory_pages() >> 8,
+        plan.memory().len(),
+        plan::text(&plan.kernel_release),
+        if cpu::uses_la57() { 5 } else { 4 },
+    );
+
+    observer.stage(Stage::Device)?;
+    let mut device = open_target(plan)?;
+    let saved = save_to(&mut device, &ram, plan, jump_back, &mut observer);
+    // Quiet whatever happened: after a return the window is Linux's again.
+    let quiet = device.shutdown();
+    let header = saved?;
+    if let Err(error) = quiet {
+        log::error!("after the commit: {error}");
+    }
+    Ok(header)
+}
+
+fn open_target(plan: &CheckedPlan<'_>) -> Result<Guarded, Error> {
+    let target = &plan.target;
+    let controller = Controller { transport: plan.transport(), address: target.pci };
+    let mut device = open(&MACHINE, controller, target.unit)?;
+    let geometry = device.geometry();
+    let identity = device.identity();
+    log::info!(
+        "target: {:?} {} unit {}, {} {}, {} blocks of {} bytes, depth {}",
+        controller.transport,
+        controller.address,
+        target.unit,
+        identity.model,
+        identity.serial,
+        geometry.blocks,
+        geometry.block_size,
+        geometry.depth,
+    );
+    let differs = if identity.serial != plan::text(&target.serial) {
+        Some("serial number")
+    } else if geometry.blocks != target.device_blocks {
+        Some("capacity")
+    } else if geometry.block_size != target.block_size {
+        Some("block size")
+    } else {
+        None
+    };
+    if let Some(what) = differs {
+        device.shutdown()?;
+        return Err(Error::OtherDevice(what));
+    }
+    if geometry.write_cache && !geometry.can_flush {
+        log::warn!("the target has a write cache that cannot be flushed");
+    }
+    device.grant(plan.extents().extents());
+    Ok(device)
+}
+
+fn save_to(
+    device: &mut Guarded,
+    ram: &Ram,
+    plan: &CheckedPlan<'_>,
+    jump_back: &JumpBack,
+    observer: &mut Observer,
+) -> Result<Header, Error> {
+    let buffers = Buffers {
+        runs: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
+        chunks: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
+        scratch: ram::buffer(SCRATCH_BYTES)?,
+    };
+    if plan.flags().contains(Flags::WAIT_BEFORE_WRITE) {
+        power::stand_still("the first write");
+    }
+    let mut stream = Stream::new(device, plan.extents())?;
+    let header = save(&mut stream, ram, &mut Everything, plan, jump_back, buffers, observer)?;
+    failure::committed(plan.power);
+    let statistics = header.statistics;
+    log::info!(
+        "committed: {} MiB stored, {} MiB of zeros; first write after {} ms, data {} ms, commit \
+         {} ms",
+        header.counts.stored >> 8,
+        header.counts.zero >> 8,
+        statistics.first_data_us / 1000,
+        statistics.data_us / 1000,
+        statistics.finish_us / 1000,
+    );
+    Ok(header)
+}
+
+fn sleep(plan: &CheckedPlan<'_>, _committed: &Header) -> ! {
+    failure::set_stage(Stage::Power);
+    if plan.flags().contains(Flags::WAIT_BEFORE_POWER) {
+        power::stand_still("power-off");
+    }
+    power::act(plan.action(), &plan.power)
+}

@@ -1,0 +1,101 @@
+//! What any door for the reader finds, in one form.
+
+use crate::power::Fallback;
+use alloc::vec::Vec;
+use dormouse_handoff::memory_map::MemoryKind;
+use dormouse_handoff::plan;
+use dormouse_handoff::units::{PageRange, PhysAddr};
+
+/// Most ranges of a firmware's memory map that are taken.
+const MAX_RANGES: usize = 256;
+
+/// A range of the firmware's memory map.
+#[derive(Clone, Copy, Debug)]
+pub struct FirmwareRange {
+    /// The first byte.
+    pub start: PhysAddr,
+    /// How many bytes.
+    pub bytes: u64,
+    /// E820 type (ACPI 6.5 table 15.1).
+    pub kind: u32,
+}
+
+/// What the reader was started with.
+pub struct Boot {
+    rsdp: PhysAddr,
+    ranges: Vec<FirmwareRange>,
+    command_line: [u8; 1024],
+}
+
+impl Boot {
+    /// Nothing yet but the ACPI root pointer; 0 where there is none.
+    pub fn new(rsdp: PhysAddr) -> Self {
+        Self { rsdp, ranges: Vec::new(), command_line: [0; 1024] }
+    }
+
+    /// Adds a range of the memory map; ranges beyond [`MAX_RANGES`] are left
+    /// out, so that an image that needs them is refused.
+    pub fn add_range(&mut self, range: FirmwareRange) {
+        if range.bytes > 0 && self.ranges.len() < MAX_RANGES {
+            self.ranges.push(range);
+        }
+    }
+
+    /// Keeps the command line, up to its first zero byte.
+    pub fn set_command_line(&mut self, bytes: &[u8]) {
+        let taken = bytes.len().min(self.command_line.len() - 1);
+        self.command_line[..taken].copy_from_slice(&bytes[..taken]);
+    }
+
+    /// Physical address of the RSDP; 0 where the loader told none.
+    pub fn rsdp(&self) -> PhysAddr {
+        self.rsdp
+    }
+
+    /// The whole pages of one kind of memory, ordered and disjoint.
+    pub fn memory(&self, kind: MemoryKind) -> Vec<PageRange> {
+        let mut pages: Vec<PageRange> = self
+            .ranges
+            .iter()
+            .filter(|range| range.kind == kind as u32)
+            .map(|range| {
+                let end = PhysAddr(range.start.0.saturating_add(range.bytes));
+                PageRange::inside(range.start, end)
+            })
+            .filter(|range| range.pages > 0 && range.end().0 <= PageRange::MAX_PFN)
+            .collect();
+        pages.sort_unstable_by_key(|range| range.start);
+        // Firmware that lists a page twice is believed once.
+        let mut past = dormouse_handoff::units::Pfn(0);
+        pages.retain_mut(|range| {
+            let start = range.start.max(past);
+            let end = range.end();
+            *range = PageRange { start, pages: end.0.saturating_sub(start.0) };
+            past = past.max(end);
+            range.pages > 0
+        });
+        pages
+    }
+
+    /// The value of `key=value` on the command line.
+    pub fn option(&self, key: &str) -> Option<&str> {
+        plan::text(&self.command_line)
+            .split_ascii_whitespace()
+            .filter_map(|word| word.split_once('='))
+            .find_map(|(name, value)| (name == key).then_some(value))
+    }
+
+    /// What to do when nothing is woken: `fallback=` on the command line.
+    pub fn fallback(&self) -> Fallback {
+        self.option("fallback").and_then(Fallback::from_name).unwrap_or(Fallback::PowerOff)
+    }
+
+    /// The console's I/O port: `console=` on the command line, in hexadecimal;
+    /// COM1 where nothing is said.
+    pub fn console_port(&self) -> u16 {
+        const COM1: u16 = 0x3f8;
+        self.option("console")
+            .and_then(|port| u16::from_str_radix(port.trim_start_matches("0x"), 16).ok())
+            .unwrap_or(COM1)
+    }
+}

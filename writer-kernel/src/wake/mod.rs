@@ -1,0 +1,306 @@
+//! The reader: find the image, check it, put everything back, jump.
+//!
+//! True on entry: some loader has put us somewhere below 4 GiB; firmware may
+//! have left controllers running; nothing in memory is worth keeping.
+//! True on leaving by the jump: memory is what it was when the old kernel called
+//! the writer, the window excepted, which its return path fills; the image is
+//! consumed; controllers are quiet; the processor's state is the one saved.
+//! True on leaving otherwise: the image is as it was, but for the count of
+//! attempts.
+
+pub mod boot;
+mod find;
+mod firmware;
+mod relocate;
+
+use crate::arch::paging::{AddressSpace, MapError, direct};
+use crate::arch::{cpu, time, window};
+use crate::entry::{self, pvh};
+use crate::machine::MACHINE;
+use crate::mailbox::Mailbox;
+use crate::observer::Observer;
+use crate::power::Fallback;
+use crate::ram::{self, Ram};
+use crate::save::way_out;
+use crate::{console, failure, power};
+use alloc::vec::Vec;
+use boot::Boot;
+use dormouse_drivers::guard::Guarded;
+use dormouse_drivers::platform::Platform;
+use dormouse_drivers::queue::{BlockQueue, DeviceError};
+use dormouse_drivers::{open, pci};
+use dormouse_handoff::image::State;
+use dormouse_handoff::mailbox::{Outcome, Statistics};
+use dormouse_handoff::memory_map::MemoryKind;
+use dormouse_handoff::plan::{self, CheckedPlan, Stage};
+use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
+use dormouse_transfer::image::{self, Opened};
+use dormouse_transfer::memory::Buffer;
+use dormouse_transfer::restore::{Buffers, TABLE_BUFFER_PAGES, restore};
+use dormouse_transfer::save::{Observer as _, SCRATCH_BYTES};
+use dormouse_transfer::stream::Stream;
+use dormouse_transfer::{check, error};
+use find::Found;
+use firmware::Firmware;
+use spin::Mutex;
+
+/// CR4.LA57: five levels of page tables (Intel SDM volume 3, 2.5).
+const CR4_LA57: u64 = 1 << 12;
+
+/// What ends a wake-up.
+enum Error {
+    Map(MapError),
+    Device(DeviceError),
+    Transfer(error::Error),
+    /// No disk carries an image that is valid.
+    NoImage,
+    /// More than one disk does.
+    Several(usize),
+    /// The image needs something else of this program or machine.
+    Unfit(&'static str),
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Map(error) => write!(f, "{error}"),
+            Self::Device(error) => write!(f, "{error}"),
+            Self::Transfer(error) => write!(f, "{error}"),
+            Self::NoImage => write!(f, "no disk carries an image to wake"),
+            Self::Several(n) => write!(
+                f,
+                "{n} valid images were found, and only one can be the session that was put to \
+                 sleep last: boot normally and throw the others away with `dormouse discard`"
+            ),
+            Self::Unfit(what) => write!(f, "{what}"),
+        }
+    }
+}
+
+impl From<MapError> for Error {
+    fn from(error: MapError) -> Self {
+        Self::Map(error)
+    }
+}
+
+impl From<DeviceError> for Error {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error)
+    }
+}
+
+impl From<error::Error> for Error {
+    fn from(error: error::Error) -> Self {
+        Self::Transfer(error)
+    }
+}
+
+impl From<dormouse_drivers::platform::Exhausted> for Error {
+    fn from(_: dormouse_drivers::platform::Exhausted) -> Self {
+        Self::Transfer(error::Error::NoBuffers)
+    }
+}
+
+/// What the reader knows, and takes along when it moves.
+struct Reader {
+    boot: Boot,
+    firmware: Firmware,
+    found: Option<Found>,
+}
+
+static READER: Mutex<Option<Reader>> = Mutex::new(None);
+
+/// Wakes the old kernel, or ends as the fallback says.
+pub fn run() -> ! {
+    let mut space = own_tables();
+    let clock = time::calibrate();
+    let at = |address: PhysAddr, bytes: u64| {
+        let pages = PageRange { start: Pfn::containing(address), pages: bytes / PAGE_SIZE + 2 };
+        space.map_ram(pages).ok().map(|()| direct(address).cast_const())
+    };
+    // SAFETY: we came by the PVH door, have overwritten nothing but our own
+    // window, and `at` maps what it answers.
+    let boot = match unsafe { pvh::boot(entry::state().start_info, at) } {
+        Ok(boot) => boot,
+        Err(error) => {
+            console::open(0x3f8, 115_200);
+            log::error!("{error}");
+            power::give_up(Fallback::Halt, None)
+        }
+    };
+    console::open(boot.console_port(), 115_200);
+    log::info!("reader {} at {}", env!("CARGO_PKG_VERSION"), window::range());
+    log::info!("time-stamp counter: {} MHz ({clock:?})", time::khz() / 1000);
+    failure::reader(boot.fallback(), None);
+    MACHINE.set_space(space);
+    let firmware = Firmware::read(&boot);
+    failure::reader(boot.fallback(), firmware.power);
+    log::info!("{} devices were still writing into memory: stopped", pci::quiet_all(&MACHINE));
+    wake_or_give_up(Reader { boot, firmware, found: None })
+}
+
+/// Goes on after the move: the tables are those of the entry code again.
+pub fn go_on() -> ! {
+    MACHINE.set_space(own_tables());
+    // SAFETY: the former window was left with all devices quiet, and no driver
+    // came along.
+    unsafe { MACHINE.dma_release_all() };
+    let Some(reader) = READER.lock().take() else { failure::fatal("the reader is lost") };
+    wake_or_give_up(reader)
+}
+
+/// Page tables of our own, in use. Only while the entry code's are.
+fn own_tables() -> AddressSpace {
+    match AddressSpace::new().and_then(|mut space| space.activate().map(|()| space)) {
+        Ok(space) => space,
+        Err(error) => failure::unexpected(format_args!("{error}")),
+    }
+}
+
+fn wake_or_give_up(mut reader: Reader) -> ! {
+    let error = match wake(&mut reader) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    log::error!("{}: {error}", failure::stage().name());
+    power::give_up(reader.boot.fallback(), reader.firmware.power.as_ref())
+}
+
+fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
+    MACHINE
+        .with_space(|space| {
+            let ram = reader.boot.memory(MemoryKind::Ram);
+            ram.into_iter().try_for_each(|range| space.map_ram(range))
+        })
+        .unwrap_or(Ok(()))?;
+
+    failure::set_stage(Stage::Find);
+    let mut scratch = ram::buffer(SCRATCH_BYTES)?;
+    let found = match reader.found {
+        Some(found) => found,
+        None => find::the_one(&mut scratch)?,
+    };
+    let mut device = open(&MACHINE, found.controller, found.unit)?;
+    let opened = image::open(&mut device, found.start, &mut scratch)?;
+    let plan = opened.plan()?;
+
+    failure::set_stage(Stage::Check);
+    log::info!(
+        "image of Linux {}, {} MiB stored, on {:?} {} unit {} block {}",
+        plan::text(&plan.kernel_release),
+        opened.header.counts.stored >> 8,
+        found.controller.transport,
+        found.controller.address,
+        found.unit,
+        found.start,
+    );
+    check::machine(&plan.machine, &reader.firmware.machine())?;
+    check::memory(plan.memory(), |kind| reader.boot.memory(kind))?;
+    if plan.window_bytes != window::bytes() {
+        return Err(Error::Unfit(
+            "the image was written by another version of writer.elf: boot with that one",
+        ));
+    }
+    match_depth(opened.jump_back.cr4 & CR4_LA57 != 0)?;
+
+    if plan.window() != window::range() {
+        failure::set_stage(Stage::Move);
+        device.shutdown()?;
+        log::info!("moving to the image's window at {}", plan.window());
+        let to = plan.window();
+        reader.found = Some(found);
+        let reader = core::mem::replace(
+            reader,
+            Reader { boot: Boot::new(PhysAddr(0)), firmware: Firmware::default(), found: None },
+        );
+        *READER.lock() = Some(reader);
+        relocate::go(to)?;
+    }
+    put_back(device, &opened, &plan, scratch)
+}
+
+/// Reads everything into place and jumps.
+fn put_back(
+    mut device: Guarded,
+    opened: &Opened,
+    plan: &CheckedPlan<'_>,
+    mut scratch: Buffer,
+) -> Result<core::convert::Infallible, Error> {
+    let header = &opened.header;
+    device.grant(plan.extents().extents());
+    let mut stream = Stream::new(&mut device, plan.extents())?;
+    let begun = image::count_attempt(&mut stream, &mut scratch, header, plan.attempts)?;
+    if begun > 0 {
+        log::warn!("{begun} wake-ups of this image did not get to their end");
+    }
+
+    let mut ram =
+        MACHINE.with_space(|space| Ram::map(space, plan.memory())).ok_or(MapError::Full)??;
+    let mut observer = Observer::new(plan, "read");
+    observer.stage(Stage::Read)?;
+    let first_data_us = time::now_us();
+    let buffers = Buffers {
+        runs: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
+        chunks: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
+    };
+    restore(&mut stream, &mut ram, plan, header, window::range(), buffers, &mut observer)?;
+    let data_done_us = time::now_us();
+
+    // SAFETY: the mailbox's pages are in the plan's memory, all of it mapped, and
+    // outside the window, as the plan's check has seen.
+    let mailbox = unsafe { Mailbox::find(&plan.mailbox, &plan.nonce) }
+        .ok_or(error::Error::Inconsistent("the mailbox did not come back"))?;
+    let writers_log: Vec<u8> = image::read_log(&mut stream, &mut scratch, header)?.to_vec();
+
+    observer.stage(Stage::Consume)?;
+    image::change_state(&mut stream, &mut scratch, header, State::Consumed)?;
+    drop(stream);
+    failure::set_stage(Stage::Jump);
+    if let Err(error) = device.shutdown() {
+        // The image is used up: the only way on is forward. The old kernel resets
+        // the controller; until then it must not write into memory.
+        log::error!("{error}");
+        pci::quiet_all(&MACHINE);
+    }
+    let read = Statistics {
+        first_data_us,
+        data_us: data_done_us - first_data_us,
+        finish_us: time::now_us() - data_done_us,
+        data_bytes: header.data_length,
+        meta_bytes: (header.runs.pages + header.chunks.pages) * PAGE_SIZE,
+    };
+    log::info!(
+        "{} MiB read in {} ms; jumping into the old kernel",
+        read.data_bytes >> 20,
+        read.data_us / 1000
+    );
+    mailbox.leave(Outcome::Woken, Stage::Jump, "");
+    mailbox.leave_statistics(header.statistics, read);
+    mailbox.update(|head| head.entropy_bits = cpu::random(&mut head.entropy));
+    mailbox.leave_log(&writers_log);
+    failure::leave(way_out(&opened.jump_back))
+}
+
+/// Runs with as many levels of page tables as the old kernel did, so that its
+/// own tables can be loaded for the jump.
+fn match_depth(five_levels: bool) -> Result<(), Error> {
+    if five_levels == cpu::uses_la57() {
+        return Ok(());
+    }
+    if five_levels && !cpu::has_la57() {
+        return Err(Error::Unfit(
+            "the old kernel used five levels of page tables, which this processor lacks",
+        ));
+    }
+    if window::range().end().0 > Pfn::containing(PhysAddr(1 << 32)).0 {
+        return Err(Error::Unfit(
+            "paging cannot change its depth above 4 GiB: load the reader lower",
+        ));
+    }
+    let root = MACHINE.with_space(|space| space.root(five_levels)).ok_or(MapError::Full)??;
+    log::info!("switching to {} levels of page tables", if five_levels { 5 } else { 4 });
+    // SAFETY: a root of that depth over the tables in use; the window is below
+    // 4 GiB, and both of its mappings are in them.
+    unsafe { entry::switch_depth(root, five_levels) };
+    Ok(())
+}
