@@ -20,7 +20,7 @@ use dormouse_drivers::{Controller, open};
 use dormouse_handoff::image::{Header, JumpBack};
 use dormouse_handoff::mailbox::FLAT_GDT;
 use dormouse_handoff::plan::{self, CheckedPlan, Flags, PlanError, Stage, WayBack};
-use dormouse_handoff::units::{PageRange, Pfn, PhysAddr};
+use dormouse_handoff::units::{PageRange, Pfn};
 use dormouse_transfer::memory::Everything;
 use dormouse_transfer::save::Observer as _;
 use dormouse_transfer::save::{Buffers, SCRATCH_BYTES, TABLE_BUFFER_PAGES, save};
@@ -147,22 +147,18 @@ fn prepare_return(way_back: Option<&WayBack>) -> Result<JumpBack, Error> {
     let mut space = AddressSpace::new()?;
     let mut mailbox = None;
     if let Some(way) = way_back {
-        let stack = Pfn::containing(PhysAddr(state.stack));
-        space.map_ram(PageRange { start: stack, pages: 1 })?;
         for page in &way.mailbox {
             space.map_ram(PageRange { start: Pfn::containing(*page), pages: 1 })?;
         }
-        space.activate()?;
+    }
+    space.activate()?;
+    if let Some(way) = way_back {
         // SAFETY: just mapped; the CLI names pages of its own, outside the window.
         mailbox = unsafe { Mailbox::find(&way.mailbox, &way.nonce) };
-        let gdt = match &mailbox {
-            Some(mailbox) => mailbox.gdt(),
-            None => gdt_on_callers_stack(state.stack),
-        };
-        jump_back.gdt = way.direct_map.wrapping_add(gdt.0);
-        jump_back.gdt_limit = size_of_val(&FLAT_GDT) as u64 - 1;
-    } else {
-        space.activate()?;
+        if let Some(mailbox) = &mailbox {
+            jump_back.gdt = way.direct_map.wrapping_add(mailbox.gdt().0);
+            jump_back.gdt_limit = size_of_val(&FLAT_GDT) as u64 - 1;
+        }
     }
     MACHINE.set_space(space);
     failure::can_return(way_out(&jump_back), mailbox);
@@ -172,18 +168,9 @@ fn prepare_return(way_back: Option<&WayBack>) -> Result<JumpBack, Error> {
     Ok(jump_back)
 }
 
-/// Where x86-64 Linux maps the first processor's own GDT, where it does not
-/// randomise the CPU entry area: the last resort without a way back.
+/// Where x86-64 Linux maps the first processor's own GDT, unless it randomises
+/// the CPU entry area: the last resort where there is no mailbox.
 const KERNEL_GDT: u64 = 0xffff_fe00_0000_1000;
-
-/// Puts the flat GDT below the stack pointer that the old kernel called us
-/// with: by the calling convention that memory is ours to use.
-fn gdt_on_callers_stack(stack: u64) -> PhysAddr {
-    let place = PhysAddr((stack & !0xf) - 256);
-    // SAFETY: the old kernel's stack page, mapped by the caller.
-    unsafe { crate::arch::paging::direct(place).cast::<[u64; 4]>().write_volatile(FLAT_GDT) };
-    place
-}
 
 /// The processor's state for going back.
 pub fn way_out(jump_back: &JumpBack) -> WayOut {
