@@ -4,7 +4,7 @@ use crate::guard::Guarded;
 use crate::pci::{Function, functions};
 use crate::platform::Platform;
 use crate::queue::{BlockQueue, Cause, DeviceError};
-use crate::{nvme, place::Place};
+use crate::{nvme, place::Place, virtio_blk};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use dormouse_handoff::plan::{PciAddress, Transport};
@@ -12,7 +12,11 @@ use dormouse_handoff::plan::{PciAddress, Transport};
 /// Every driver there is. Adding one is a line here and a module beside it.
 const DRIVERS: &[Driver] = &[
     nvme::DRIVER, //
+    virtio_blk::DRIVER,
 ];
+
+/// What opening a unit comes to.
+pub(crate) type Opened = Result<Box<dyn BlockQueue>, DeviceError>;
 
 /// What a driver's module offers.
 pub(crate) struct Driver {
@@ -24,8 +28,7 @@ pub(crate) struct Driver {
     /// [`BlockQueue::shutdown`] would.
     pub units: fn(&'static dyn Platform, PciAddress) -> Result<Vec<u32>, DeviceError>,
     /// Resets the controller and makes one unit ready.
-    pub open:
-        fn(&'static dyn Platform, PciAddress, u32) -> Result<Box<dyn BlockQueue>, DeviceError>,
+    pub open: fn(&'static dyn Platform, PciAddress, u32) -> Opened,
 }
 
 /// A controller that one of the drivers claims.

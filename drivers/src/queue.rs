@@ -1,7 +1,7 @@
 //! The one trait of all drivers.
 
 use alloc::string::String;
-use dormouse_handoff::units::{Lba, PhysAddr};
+use dormouse_handoff::units::{Lba, PAGE_SIZE, PhysAddr};
 
 /// A piece of physical memory in a scatter list.
 ///
@@ -41,6 +41,50 @@ impl Request<'_> {
     /// Bytes to move.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|s| u64::from(s.bytes)).sum()
+    }
+
+    /// What an error of this request calls it.
+    pub fn operation(&self) -> &'static str {
+        match self.direction {
+            Direction::Read => "read",
+            Direction::Write => "write",
+        }
+    }
+
+    /// Checks the request against the rules of [`Segment`] and against what a
+    /// device takes; answers how many blocks it moves.
+    ///
+    /// Every driver asks here before it takes a request.
+    pub fn check(&self, geometry: &Geometry) -> Result<u32, SubmitError> {
+        use SubmitError::Invalid;
+        if self.segments.is_empty() || self.segments.len() > geometry.max_segments as usize {
+            return Err(Invalid("no segments, or more than the device takes"));
+        }
+        let last = self.segments.len() - 1;
+        for (i, segment) in self.segments.iter().enumerate() {
+            let end = segment.address.0.checked_add(u64::from(segment.bytes));
+            let end = end.ok_or(Invalid("a segment past the end of memory"))?;
+            if segment.bytes == 0 || !segment.bytes.is_multiple_of(geometry.block_size) {
+                return Err(Invalid("a segment that is not whole blocks"));
+            }
+            if !segment.address.0.is_multiple_of(4) {
+                return Err(Invalid("a segment not aligned to 4 bytes"));
+            }
+            if i > 0 && !segment.address.0.is_multiple_of(PAGE_SIZE)
+                || i < last && !end.is_multiple_of(PAGE_SIZE)
+            {
+                return Err(Invalid("an inner edge of segments not on a page boundary"));
+            }
+        }
+        let bytes = self.bytes();
+        if bytes > u64::from(geometry.max_bytes) {
+            return Err(Invalid("more bytes than the device takes at once"));
+        }
+        let blocks = bytes / u64::from(geometry.block_size);
+        match self.lba.0.checked_add(blocks) {
+            Some(end) if end <= geometry.blocks => Ok(blocks as u32),
+            _ => Err(Invalid("blocks past the end of the device")),
+        }
     }
 }
 
@@ -199,5 +243,61 @@ impl core::fmt::Display for SubmitError {
             ),
             Self::Device(error) => write!(f, "{error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GEOMETRY: Geometry = Geometry {
+        block_size: 512,
+        blocks: 1000,
+        max_bytes: 16384,
+        max_segments: 4,
+        depth: 32,
+        write_cache: true,
+        can_flush: true,
+    };
+
+    fn check(lba: u64, pieces: &[(u64, u32)]) -> Result<u32, &'static str> {
+        let segments: Vec<_> = pieces
+            .iter()
+            .map(|&(address, bytes)| Segment { address: PhysAddr(address), bytes })
+            .collect();
+        let request =
+            Request { direction: Direction::Read, lba: Lba(lba), segments: &segments, tag: 0 };
+        request.check(&GEOMETRY).map_err(|error| match error {
+            SubmitError::Invalid(rule) => rule,
+            other => panic!("{other}"),
+        })
+    }
+
+    #[test]
+    fn lists_that_a_device_can_take_are_counted_in_blocks() {
+        assert_eq!(check(0, &[(0x1000, 4096)]), Ok(8));
+        assert_eq!(check(992, &[(0x1e00, 512), (0x8000, 3584)]), Ok(8));
+        assert_eq!(check(0, &[(0x1004, 512)]), Ok(1));
+    }
+
+    #[test]
+    fn lists_that_break_a_rule_are_refused() {
+        let too_many = Err("no segments, or more than the device takes");
+        assert_eq!(check(0, &[]), too_many);
+        assert_eq!(check(0, &[(0x1000, 4096); 5]), too_many);
+        assert_eq!(check(0, &[(0x1000, 0)]), Err("a segment that is not whole blocks"));
+        assert_eq!(check(0, &[(0x1000, 513)]), Err("a segment that is not whole blocks"));
+        assert_eq!(check(0, &[(0x1002, 512)]), Err("a segment not aligned to 4 bytes"));
+        let edge = Err("an inner edge of segments not on a page boundary");
+        assert_eq!(check(0, &[(0x1000, 512), (0x3000, 512)]), edge);
+        assert_eq!(check(0, &[(0x1000, 4096), (0x3200, 512)]), edge);
+        assert_eq!(check(0, &[(u64::MAX - 511, 512)]), Err("a segment past the end of memory"));
+        assert_eq!(
+            check(0, &[(0x1000, 12288), (0x8000, 8192)]),
+            Err("more bytes than the device takes at once")
+        );
+        let end = Err("blocks past the end of the device");
+        assert_eq!(check(993, &[(0x1000, 4096)]), end);
+        assert_eq!(check(u64::MAX, &[(0x1000, 4096)]), end);
     }
 }

@@ -6,6 +6,7 @@
 use crate::platform::{Exhausted, Platform};
 use core::ptr::NonNull;
 use dormouse_handoff::units::PhysAddr;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A block of device registers.
 pub trait Registers {
@@ -32,6 +33,16 @@ pub trait Registers {
     }
 }
 
+impl<R: Registers + ?Sized> Registers for &R {
+    fn read32(&self, offset: usize) -> u32 {
+        (**self).read32(offset)
+    }
+
+    fn write32(&self, offset: usize, value: u32) {
+        (**self).write32(offset, value);
+    }
+}
+
 /// Registers in physical memory.
 pub struct Mmio {
     base: NonNull<u8>,
@@ -45,10 +56,27 @@ impl Mmio {
         Ok(Self { base, bytes })
     }
 
-    fn register(&self, offset: usize) -> Option<NonNull<u32>> {
-        let inside = offset.checked_add(4).is_some_and(|end| end <= self.bytes);
-        debug_assert!(inside && offset.is_multiple_of(4), "register {offset:#x}");
-        if !inside || !offset.is_multiple_of(4) {
+    /// Reads a register of `T`'s own width, where an interface asks for that
+    /// (virtio 1.2, §4.1.3.1); `None` outside the block.
+    pub fn read<T: FromBytes>(&self, offset: usize) -> Option<T> {
+        // SAFETY: the register is inside a mapping that the platform promises
+        // to be valid for volatile accesses, and aligned; any bytes make a `T`.
+        self.register(offset).map(|register| unsafe { register.read_volatile() })
+    }
+
+    /// Writes a register of `T`'s own width; outside the block nothing happens.
+    pub fn write<T: IntoBytes + Immutable>(&self, offset: usize, value: T) {
+        if let Some(register) = self.register(offset) {
+            // SAFETY: as for reading.
+            unsafe { register.write_volatile(value) };
+        }
+    }
+
+    fn register<T>(&self, offset: usize) -> Option<NonNull<T>> {
+        let inside = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.bytes);
+        let aligned = offset.is_multiple_of(align_of::<T>());
+        debug_assert!(inside && aligned, "register {offset:#x}");
+        if !inside || !aligned {
             return None;
         }
         // SAFETY: the offset is within the mapping.
@@ -58,15 +86,10 @@ impl Mmio {
 
 impl Registers for Mmio {
     fn read32(&self, offset: usize) -> u32 {
-        // SAFETY: the register is inside a mapping that the platform promises
-        // to be valid for volatile accesses, and aligned as the mapping is.
-        self.register(offset).map_or(u32::MAX, |register| unsafe { register.read_volatile() })
+        self.read(offset).unwrap_or(u32::MAX)
     }
 
     fn write32(&self, offset: usize, value: u32) {
-        if let Some(register) = self.register(offset) {
-            // SAFETY: as for reading.
-            unsafe { register.write_volatile(value) };
-        }
+        self.write(offset, value);
     }
 }
