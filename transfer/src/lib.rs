@@ -27,4 +27,6 @@ mod table_writer;
 #[cfg(test)]
 mod fakes;
 #[cfg(test)]
+mod power_cuts;
+#[cfg(test)]
 mod round_trip;
