@@ -74,9 +74,14 @@ impl Artefacts {
         &self.kernel
     }
 
+    /// The folder of the run `name`, whether it exists or not.
+    pub fn run(&self, name: &str) -> PathBuf {
+        self.runs.join(name)
+    }
+
     /// The folder of the run `name`, made empty.
     pub fn fresh_run(&self, name: &str) -> Result<PathBuf, Error> {
-        let folder = self.runs.join(name);
+        let folder = self.run(name);
         let tried = || format!("making {} anew", folder.display());
         match std::fs::remove_dir_all(&folder) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::host(tried())(e)),

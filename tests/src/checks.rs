@@ -57,8 +57,7 @@ impl Baseline {
     /// well.
     pub fn take(guest: &mut Guest) -> Result<Self, Error> {
         let verdicts = guest.verdicts(Call::Check)?;
-        let checks: Vec<Check> =
-            verdicts.iter().map(|verdict| compare(verdict, verdict)).collect();
+        let checks: Vec<Check> = verdicts.iter().map(|verdict| compare(verdict, verdict)).collect();
         all_good(&checks)?;
         let records = guest.kernel_log(0)?;
         let log_from = records.last().map_or(0, |record| record.sequence + 1);

@@ -58,7 +58,11 @@ impl Guest {
     }
 
     /// Waits for the answer to a request.
-    pub fn wait(&mut self, ticket: &Ticket, patience: Duration) -> Result<(Answer, Instant), Error> {
+    pub fn wait(
+        &mut self,
+        ticket: &Ticket,
+        patience: Duration,
+    ) -> Result<(Answer, Instant), Error> {
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -3,6 +3,7 @@
 
 mod artefacts;
 pub mod checks;
+pub mod compare;
 pub mod disk;
 mod error;
 mod fill;
@@ -10,7 +11,9 @@ mod guest;
 mod inbox;
 mod initramfs;
 mod life;
+mod main_job;
 pub mod qemu;
+pub mod report;
 mod socket;
 pub mod swsusp;
 
@@ -19,3 +22,4 @@ pub use error::Error;
 pub use fill::{Fill, SECOND_DISK};
 pub use guest::Guest;
 pub use life::{Asleep, Attempt, Awake, Life, Options};
+pub use main_job::{BEFORE_POWER, BEFORE_WRITE, MainJob, Progress};

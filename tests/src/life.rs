@@ -82,6 +82,11 @@ impl Options {
         self.memory_mib << 20
     }
 
+    /// Where the target begins on its disk, in bytes.
+    pub fn target_start(&self) -> u64 {
+        if self.partition { disk::PARTITION_START } else { 0 }
+    }
+
     /// How Linux names the target in the guest.
     pub fn target_name(&self) -> &'static str {
         match (self.disk, self.partition) {
@@ -319,7 +324,12 @@ impl Life {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        work(self).map_err(|error| with_log(error, &self.folder))
+        work(self).map_err(|error| self.with_log(error))
+    }
+
+    /// Adds the serial log's end to an error.
+    pub fn with_log(&self, error: Error) -> Error {
+        with_log(error, &self.folder)
     }
 }
 

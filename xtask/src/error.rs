@@ -38,16 +38,15 @@ pub enum Error {
     Writer(String),
     /// Several checks failed; their words are on the terminal.
     Checks(Vec<&'static str>),
+    /// The main job found something wrong; the report has been printed.
+    MainJob(String),
     /// The end-to-end harness found something wrong.
     Harness(dormouse_tests::Error),
 }
 
 impl Error {
     /// Wraps what came of `tried` on a file.
-    pub fn file(
-        tried: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> Self {
+    pub fn file(tried: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self::File { tried, path: path.into(), cause }
     }
 }
@@ -76,6 +75,7 @@ impl fmt::Display for Error {
             ),
             Self::Writer(what) => write!(f, "writer.elf: {what}"),
             Self::Checks(names) => write!(f, "failed: {}", names.join(", ")),
+            Self::MainJob(error) => write!(f, "{error}"),
             Self::Harness(error) => write!(f, "{error}"),
         }
     }

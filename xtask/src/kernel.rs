@@ -52,9 +52,7 @@ fn build(config: &Path, wanted: &str, folder: &Path) -> Result<(), Error> {
 }
 
 fn build_in(tree: &Path, config: &Path, wanted: &str, folder: &Path) -> Result<(), Error> {
-    shell::run(
-        Command::new("tar").args(["-xf", SOURCE, "--strip-components=1", "-C"]).arg(tree),
-    )?;
+    shell::run(Command::new("tar").args(["-xf", SOURCE, "--strip-components=1", "-C"]).arg(tree))?;
     let make = || {
         let mut command = Command::new("make");
         command.arg("-s").current_dir(tree);

@@ -7,6 +7,7 @@ mod error;
 mod host;
 mod kernel;
 mod paths;
+mod progress;
 mod qemu;
 mod shell;
 mod test;

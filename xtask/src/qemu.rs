@@ -1,3 +1,151 @@
+//! `cargo xtask qemu`: the main job, once, with a report.
+
+use crate::error::Error;
+use crate::progress::Steps;
+use crate::{build, host, kernel, paths};
+use clap::ValueEnum;
+use dormouse_tests::qemu::{Chipset, DiskKind};
+use dormouse_tests::{Artefacts, MainJob, Options};
+use std::path::PathBuf;
+
+/// Put a real Linux in QEMU to sleep on a disk, wake it, and judge it
+///
+/// Builds what is needed, installs or names what is missing, and compares with
+/// Linux's own hibernation in the same run. The report is
+/// target/qemu/last/report.json; the serial log lies beside it.
 #[derive(clap::Args)]
-pub struct Qemu {}
-impl Qemu { pub fn run(self) -> Result<(), crate::error::Error> { Ok(()) } }
+pub struct Qemu {
+    /// How the disk that the image goes to is attached
+    #[arg(long, value_enum, default_value = "nvme")]
+    disk: DiskArgument,
+    /// The guest's memory: 512M to 16G
+    #[arg(long, default_value = "1G", value_parser = parse_mib)]
+    memory: u64,
+    /// The guest's processors
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
+    cpus: u32,
+    /// QEMU's machine type
+    #[arg(long, value_enum, default_value = "pc")]
+    machine: MachineArgument,
+    /// QEMU's processor model; "max" has 5-level paging, "max,la57=off" 4-level
+    #[arg(long, default_value = "max")]
+    cpu: String,
+    /// How often to sleep and wake in one life
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    cycles: u32,
+    /// Boot this bzImage (any kernel with CONFIG_KEXEC_JUMP) instead of the
+    /// built one
+    #[arg(long, value_name = "BZIMAGE")]
+    kernel: Option<PathBuf>,
+    /// Pass an argument through to QEMU; may be repeated
+    #[arg(long = "qemu-arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    qemu_arguments: Vec<String>,
+    /// Leave the disk images and the stamped ELF in target/qemu/last
+    #[arg(long)]
+    keep: bool,
+    /// Leave QEMU's dump of the guest's memory at the writer's standstill as
+    /// target/qemu/last/memory.raw, and compare the image with it
+    #[arg(long)]
+    dump_memory: bool,
+    /// Do not hibernate with Linux's own means for comparison
+    #[arg(long)]
+    no_swsusp: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DiskArgument {
+    Nvme,
+    VirtioBlk,
+    Ahci,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum MachineArgument {
+    Pc,
+    Q35,
+}
+
+impl Qemu {
+    pub fn run(self) -> Result<(), Error> {
+        let artefacts = artefacts(self.kernel.clone())?;
+        let json = self.json;
+        let steps = Steps::new();
+        let report = self.job().run(&artefacts, &steps);
+        steps.finish();
+        let report = report?;
+        if json {
+            println!("{}", report.json()?);
+        } else {
+            print!("{}", report.table());
+        }
+        match report.error {
+            None => Ok(()),
+            Some(error) => Err(Error::MainJob(error)),
+        }
+    }
+
+    fn job(self) -> MainJob {
+        let options = Options {
+            disk: match self.disk {
+                DiskArgument::Nvme => DiskKind::Nvme,
+                DiskArgument::VirtioBlk => DiskKind::VirtioBlk,
+                DiskArgument::Ahci => DiskKind::Ahci,
+            },
+            chipset: match self.machine {
+                MachineArgument::Pc => Chipset::Pc,
+                MachineArgument::Q35 => Chipset::Q35,
+            },
+            memory_mib: self.memory,
+            cpus: self.cpus,
+            cpu: self.cpu,
+            qemu: self.qemu_arguments,
+            ..Options::default()
+        };
+        MainJob {
+            options,
+            cycles: self.cycles,
+            swsusp: !self.no_swsusp,
+            dump_memory: self.dump_memory,
+            keep: self.keep,
+        }
+    }
+}
+
+/// Builds all that a guest needs; with the test kernel unless another is
+/// given.
+pub fn artefacts(kernel: Option<PathBuf>) -> Result<Artefacts, Error> {
+    host::ensure(host::FOR_GUESTS)?;
+    let kernel = match kernel {
+        Some(kernel) => kernel,
+        None => kernel::ensure()?,
+    };
+    build::all()?;
+    Ok(Artefacts::new(&paths::target(), &kernel)?)
+}
+
+/// A size as QEMU takes it, in MiB: digits, then `M` (the default) or `G`.
+fn parse_mib(text: &str) -> Result<u64, String> {
+    let (digits, scale) = match text.strip_suffix(['G', 'g']) {
+        Some(digits) => (digits, 1024),
+        None => (text.strip_suffix(['M', 'm']).unwrap_or(text), 1),
+    };
+    let mib = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(scale));
+    mib.filter(|mib| (512..=16 << 10).contains(mib)).ok_or("not a size from 512M to 16G".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_qemu_reads_them() {
+        assert_eq!(parse_mib("512M"), Ok(512));
+        assert_eq!(parse_mib("6G"), Ok(6144));
+        assert_eq!(parse_mib("1024"), Ok(1024));
+        assert!(parse_mib("17G").is_err());
+        assert!(parse_mib("").is_err());
+    }
+}

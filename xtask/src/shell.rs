@@ -7,18 +7,16 @@ use std::process::Command;
 pub fn run(command: &mut Command) -> Result<(), Error> {
     let line = line(command);
     eprintln!("+ {line}");
-    let status = command
-        .status()
-        .map_err(|cause| Error::NotStarted { command: line.clone(), cause })?;
+    let status =
+        command.status().map_err(|cause| Error::NotStarted { command: line.clone(), cause })?;
     if status.success() { Ok(()) } else { Err(Error::Failed { command: line, status }) }
 }
 
 /// The standard output of a program that has to succeed; not printed.
 pub fn output(command: &mut Command) -> Result<String, Error> {
     let line = line(command);
-    let output = command
-        .output()
-        .map_err(|cause| Error::NotStarted { command: line.clone(), cause })?;
+    let output =
+        command.output().map_err(|cause| Error::NotStarted { command: line.clone(), cause })?;
     if !output.status.success() {
         return Err(Error::Failed { command: line, status: output.status });
     }

@@ -1,3 +1,98 @@
+//! `cargo xtask test`: everything that has to pass.
+
+use crate::build::cargo;
+use crate::error::Error;
+use crate::{host, paths, qemu, shell};
+use dormouse_tests::Artefacts;
+use std::process::Command;
+
+/// Libraries that must not need an operating system. They are checked against
+/// a target that has none; where it is missing, rustup adds it.
+const BARE: [&str; 4] =
+    ["dormouse-drivers", "dormouse-handoff", "dormouse-power", "dormouse-transfer"];
+
+const BARE_TARGET: &str = "x86_64-unknown-none";
+
+/// The scenarios that are also part of `--quick`: one real round trip.
+const QUICK_SCENARIOS: [&str; 1] = ["round_trips"];
+
+/// The filter for those scenarios' names.
+const QUICK_FILTER: &str = "quick";
+
+/// How many scenarios run side by side.
+const SIDE_BY_SIDE: &str = "--test-threads=2";
+
+/// Run formatting, lints, host tests and the end-to-end scenarios
 #[derive(clap::Args)]
-pub struct Test {}
-impl Test { pub fn run(self) -> Result<(), crate::error::Error> { Ok(()) } }
+pub struct Test {
+    /// What a person runs between edits: all but most of the scenarios
+    #[arg(long)]
+    quick: bool,
+}
+
+impl Test {
+    /// Runs every part even where one fails, so that one run tells all.
+    pub fn run(self) -> Result<(), Error> {
+        host::ensure(host::FOR_BUILDING)?;
+        let scenarios = if self.quick { quick_scenarios } else { all_scenarios };
+        let parts: [(&'static str, fn() -> Result<(), Error>); 5] = [
+            ("formatting", formatting),
+            ("lints", lints),
+            ("host tests", host_tests),
+            ("bare-metal check", bare_metal),
+            ("scenarios", scenarios),
+        ];
+        let mut failed = Vec::new();
+        for (name, part) in parts {
+            eprintln!("== {name}");
+            if let Err(error) = part() {
+                eprintln!("error: {error}");
+                failed.push(name);
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(Error::Checks(failed)) }
+    }
+}
+
+fn formatting() -> Result<(), Error> {
+    shell::run(cargo("fmt").args(["--all", "--check"]))
+}
+
+/// The writer is a program without an operating system: it is linted like the
+/// others, but not as a test.
+fn lints() -> Result<(), Error> {
+    let deny = ["--", "-D", "warnings"];
+    let hosted = ["--workspace", "--exclude", "dormouse-writer", "--all-targets"];
+    shell::run(cargo("clippy").args(hosted).args(deny))?;
+    shell::run(cargo("clippy").args(["-p", "dormouse-writer"]).args(deny))
+}
+
+fn host_tests() -> Result<(), Error> {
+    let hosted = ["--workspace", "--exclude", "dormouse-writer", "--lib", "--bins"];
+    shell::run(cargo("test").args(hosted))
+}
+
+fn bare_metal() -> Result<(), Error> {
+    let packages = BARE.iter().flat_map(|package| ["-p", package]);
+    shell::run(cargo("check").args(["--target", BARE_TARGET]).args(packages))
+}
+
+fn all_scenarios() -> Result<(), Error> {
+    shell::run(scenarios()?.args(["--test", "*", "--no-fail-fast", "--", SIDE_BY_SIDE]))
+}
+
+fn quick_scenarios() -> Result<(), Error> {
+    let mut command = scenarios()?;
+    command.args(QUICK_SCENARIOS.iter().flat_map(|name| ["--test", name]));
+    shell::run(command.args(["--", SIDE_BY_SIDE, QUICK_FILTER]))
+}
+
+/// The tests of the harness package, with what they need.
+fn scenarios() -> Result<Command, Error> {
+    let artefacts = qemu::artefacts(None)?;
+    let mut command = cargo("test");
+    command.args(["-p", "dormouse-tests"]);
+    command.env(Artefacts::TARGET, paths::target());
+    command.env(Artefacts::KERNEL, artefacts.kernel());
+    Ok(command)
+}

@@ -12,6 +12,8 @@ const ENTRY_BYTES: u32 = 128;
 const ENTRY_BLOCKS: u64 = ENTRIES as u64 * ENTRY_BYTES as u64 / BLOCK;
 /// The partition's first block: 1 MiB, where partitioning programs put it.
 const FIRST: u64 = 2048;
+/// Where the partition begins, in bytes.
+pub const PARTITION_START: u64 = FIRST * BLOCK;
 /// "Linux swap", in the mixed byte order of the table.
 const SWAP_TYPE: [u8; 16] = [
     0x6d, 0xfd, 0x57, 0x06, 0xab, 0xa4, 0xc4, 0x43, 0x84, 0xe5, 0x09, 0x33, 0xc8, 0x4b, 0x4f, 0x4f,

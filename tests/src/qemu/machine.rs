@@ -103,10 +103,8 @@ impl Process {
 
     /// Waits for QEMU to connect, or to end instead.
     fn accept(&self, listener: &UnixListener) -> Result<UnixStream, Error> {
-        let mut events = [
-            PollFd::new(listener, PollFlags::IN),
-            PollFd::new(&self.handle, PollFlags::IN),
-        ];
+        let mut events =
+            [PollFd::new(listener, PollFlags::IN), PollFd::new(&self.handle, PollFlags::IN)];
         poll(&mut events, PATIENCE)?;
         if events[0].revents().contains(PollFlags::IN) {
             let (stream, _) = listener.accept().map_err(Error::host("accepting QEMU"))?;

@@ -148,9 +148,8 @@ impl Setup {
     /// The console, the agent's line and the monitor. QEMU is the client of
     /// each socket, so that its connecting is an event to wait for.
     fn serial_ports(&self, lines: &Lines<'_>, arguments: &mut Arguments) {
-        let socket = |name: &str| {
-            format!("socket,id={name},path={}", escaped(&lines.sockets.join(name)))
-        };
+        let socket =
+            |name: &str| format!("socket,id={name},path={}", escaped(&lines.sockets.join(name)));
         let log = escaped(lines.serial_log);
         let console = format!("{},logfile={log},logappend=on", socket("console"));
         arguments.pair("-chardev", console);
