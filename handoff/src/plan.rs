@@ -256,6 +256,24 @@ pub struct Target {
     pub kept_page: [u8; PAGE_SIZE as usize],
 }
 
+/// An IOMMU of the machine, of which the writer makes sure that it does not
+/// translate before it lets a device touch memory.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Iommu {
+    /// Physical address of its registers; 0: there is none.
+    pub base: PhysAddr,
+    /// 1: Intel VT-d; 2: AMD-Vi.
+    pub kind: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// How many IOMMUs a plan names: as many as large servers have.
+pub const MAX_IOMMUS: usize = 32;
+
 /// What tells this machine from another, and this boot's firmware from the next.
 #[repr(C)]
 #[derive(
@@ -340,6 +358,9 @@ pub struct Plan {
     pub reserved: [u32; 2],
     /// Zero.
     pub reserved2: u32,
+    /// The machine's IOMMUs, as ACPI's DMAR and IVRS tables name them; the rest
+    /// all zero.
+    pub iommus: [Iommu; MAX_IOMMUS],
     /// Where the image goes.
     pub target: Target,
     /// What to save: ordered, disjoint.

@@ -14,6 +14,7 @@ use crate::observer::Observer;
 use crate::ram::{self, Ram};
 use crate::{console, failure, power};
 use dormouse_drivers::guard::Guarded;
+use dormouse_drivers::iommu::{self, Translating};
 use dormouse_drivers::platform::Exhausted;
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
 use dormouse_drivers::{Controller, open};
@@ -35,6 +36,7 @@ enum Error {
     Window(PageRange),
     /// A mailbox page is not where the plan says.
     MailboxMoved,
+    Iommu(Translating),
     Device(DeviceError),
     /// The device at the plan's place is another one: expected, found.
     OtherDevice(&'static str),
@@ -53,6 +55,7 @@ impl core::fmt::Display for Error {
             Self::MailboxMoved => {
                 write!(f, "the mailbox's memory has moved since the plan was made; try again")
             }
+            Self::Iommu(error) => write!(f, "{error}"),
             Self::Device(error) => write!(f, "{error}"),
             Self::OtherDevice(what) => write!(
                 f,
@@ -206,6 +209,7 @@ fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Header, Error
     );
 
     observer.stage(Stage::Device)?;
+    iommu::check(&MACHINE, &plan.iommus).map_err(Error::Iommu)?;
     let mut device = open_target(plan)?;
     let saved = save_to(&mut device, &ram, plan, jump_back, &mut observer);
     // Quiet whatever happened: after a return the window is Linux's again.

@@ -6,8 +6,9 @@ use crate::arch::cpu;
 use crate::arch::paging::direct;
 use crate::machine::MACHINE;
 use alloc::vec::Vec;
+use dormouse_drivers::iommu;
 use dormouse_handoff::checksum;
-use dormouse_handoff::plan::{Machine, PowerFacts};
+use dormouse_handoff::plan::{Iommu, MAX_IOMMUS, Machine, PowerFacts};
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 
 /// The longest table that is looked at.
@@ -24,6 +25,8 @@ const HEADER: u64 = 36;
 pub struct Firmware {
     /// How to power off and reset, where the tables tell.
     pub power: Option<PowerFacts>,
+    /// The machine's IOMMUs; unused places are zero.
+    pub iommus: [Iommu; MAX_IOMMUS],
     dsdt_checksum: u64,
     hardware_signature: u32,
 }
@@ -45,6 +48,12 @@ impl Firmware {
             log::warn!("the ACPI tables have no FADT");
             return Self::default();
         };
+        let mut iommus = [Iommu::default(); MAX_IOMMUS];
+        if let Some(dmar) = named(b"DMAR").next() {
+            iommu::intel_units(dmar, &mut iommus);
+        } else if let Some(ivrs) = named(b"IVRS").next() {
+            iommu::amd_units(ivrs, &mut iommus);
+        }
         let dsdt = fadt_pointer(fadt, 140, 40).and_then(table);
         let facs = fadt_pointer(fadt, 132, 36).and_then(|at| bytes(at, 64));
         let aml: Vec<&[u8]> = dsdt.into_iter().chain(named(b"SSDT")).collect();
@@ -57,6 +66,7 @@ impl Firmware {
         };
         Self {
             power,
+            iommus,
             dsdt_checksum: dsdt.map_or(0, checksum::plain),
             hardware_signature: facs.map_or(0, |facs| u32_at(facs, 8)),
         }

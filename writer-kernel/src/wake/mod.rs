@@ -26,6 +26,7 @@ use crate::{console, failure, power};
 use alloc::vec::Vec;
 use boot::Boot;
 use dormouse_drivers::guard::Guarded;
+use dormouse_drivers::iommu::{self, Translating};
 use dormouse_drivers::platform::Platform;
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
 use dormouse_drivers::{open, pci};
@@ -50,6 +51,7 @@ const CR4_LA57: u64 = 1 << 12;
 /// What ends a wake-up.
 enum Error {
     Map(MapError),
+    Iommu(Translating),
     Device(DeviceError),
     Transfer(error::Error),
     /// No disk carries an image that is valid.
@@ -64,6 +66,7 @@ impl core::fmt::Display for Error {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Map(error) => write!(f, "{error}"),
+            Self::Iommu(error) => write!(f, "{error}"),
             Self::Device(error) => write!(f, "{error}"),
             Self::Transfer(error) => write!(f, "{error}"),
             Self::NoImage => write!(f, "no disk carries an image to wake"),
@@ -175,6 +178,7 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
         .unwrap_or(Ok(()))?;
 
     failure::set_stage(Stage::Find);
+    iommu::check(&MACHINE, &reader.firmware.iommus).map_err(Error::Iommu)?;
     let mut scratch = ram::buffer(SCRATCH_BYTES)?;
     let found = match reader.found {
         Some(found) => found,
