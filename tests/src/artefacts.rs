@@ -74,6 +74,23 @@ impl Artefacts {
         &self.kernel
     }
 
+    /// A distribution's kernel, which has no KEXEC_JUMP: Debian's newest for
+    /// virtual machines.
+    pub fn distribution_kernel(&self) -> Result<PathBuf, Error> {
+        const BOOT: &str = "/boot";
+        let entries = std::fs::read_dir(BOOT).map_err(Error::host(BOOT))?;
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let is_kernel = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("vmlinuz-") && name.ends_with("-cloud-amd64")
+        };
+        let missing = Path::new(BOOT).join("vmlinuz-*-cloud-amd64");
+        paths.filter(is_kernel).max().ok_or(Error::Artefact {
+            path: missing,
+            made_by: "apt-get install linux-image-cloud-amd64",
+        })
+    }
+
     /// The folder of the run `name`, whether it exists or not.
     pub fn run(&self, name: &str) -> PathBuf {
         self.runs.join(name)

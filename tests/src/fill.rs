@@ -24,6 +24,11 @@ impl Fill {
         Self { patterned: (bytes * 2 / 5).min(512 << 20), sparse: bytes / 16 }
     }
 
+    /// A little of everything, for scenarios that are about something else.
+    pub fn light() -> Self {
+        Self { patterned: 128 << 20, sparse: 32 << 20 }
+    }
+
     /// Little to store, but spread over most of a machine with this much
     /// memory (bytes).
     pub fn spread_over(bytes: u64) -> Self {

@@ -14,11 +14,12 @@ mod life;
 mod main_job;
 pub mod qemu;
 pub mod report;
+pub mod scenario;
 mod socket;
 pub mod swsusp;
 
 pub use artefacts::Artefacts;
-pub use error::Error;
+pub use error::{Error, Failure};
 pub use fill::{Fill, SECOND_DISK};
 pub use guest::Guest;
 pub use life::{Asleep, Attempt, Awake, Life, Options};

@@ -144,6 +144,13 @@ impl Life {
     /// Makes the disks and the initramfs in a fresh folder, boots, and mounts
     /// the second disk.
     pub fn begin(artefacts: &Artefacts, name: &str, options: Options) -> Result<Self, Error> {
+        let mut life = Self::begin_bare(artefacts, name, options)?;
+        life.logged(Self::mount_second_disk)?;
+        Ok(life)
+    }
+
+    /// The same without mounting anything: for kernels without the drivers.
+    pub fn begin_bare(artefacts: &Artefacts, name: &str, options: Options) -> Result<Self, Error> {
         let folder = artefacts.fresh_run(name)?;
         let initramfs = folder.join("initramfs");
         initramfs::write(artefacts, &initramfs)?;
@@ -160,9 +167,7 @@ impl Life {
         let guest = Guest::greet(line, BOOT).map_err(|e| with_log(e, &folder))?;
         let writer = artefacts.writer().into();
         let machine = Some(machine);
-        let mut life = Self { folder, guest, setup, options, machine, writer };
-        life.logged(Self::mount_second_disk)?;
-        Ok(life)
+        Ok(Self { folder, guest, setup, options, machine, writer })
     }
 
     fn mount_second_disk(&mut self) -> Result<(), Error> {
@@ -272,18 +277,45 @@ impl Life {
         })
     }
 
-    /// A machine of the reader that is expected not to wake the guest; its
-    /// end.
-    pub fn refuse_on(&mut self, setup: &Setup) -> Result<Ended, Error> {
+    /// Starts a reader that is expected to refuse, in words that contain
+    /// `reason`, and to power off.
+    pub fn be_refused(&mut self, setup: &Setup, reason: &str) -> Result<(), Error> {
         self.logged(|life| {
-            let (machine, _line) = Machine::start(setup, &life.folder)?;
-            machine.wait_for_end(SLEEP)
+            let (mut machine, _line) = Machine::start(setup, &life.folder)?;
+            machine.console.wait_for(reason, POWER_OFF)?;
+            let ended = machine.wait_for_end(POWER_OFF)?;
+            if ended.by_power_off() {
+                Ok(())
+            } else {
+                Err(Error::verdict(format!("the reader ended with {}", ended.reason)))
+            }
+        })
+    }
+
+    /// While the guest sleeps, boots another Linux on the same machine, for
+    /// `work`, and powers it off again. It leaves the second disk alone.
+    pub fn beside<T>(
+        &mut self,
+        work: impl FnOnce(&mut Guest) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.logged(|life| {
+            let (machine, line) = Machine::start(&life.setup, &life.folder)?;
+            let mut guest = Guest::greet(line, BOOT)?;
+            let result = work(&mut guest)?;
+            guest.ask(Call::PowerOff)?;
+            machine.wait_for_end(POWER_OFF)?;
+            Ok(result)
         })
     }
 
     /// The machine with the reader instead of Linux.
     pub fn reader(&self) -> Setup {
         self.setup.booting(Boot::Writer(self.writer.clone()))
+    }
+
+    /// Cuts the machine's power.
+    pub fn cut_power(&mut self) {
+        self.machine = None;
     }
 
     /// Waits for the machine's end.

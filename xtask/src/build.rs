@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What everything is built for.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The writer runs without an operating system: no start files, no red zone,
 /// and one virtual address in the top 2 GiB. See docs/dependencies.md for why

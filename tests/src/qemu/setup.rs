@@ -137,7 +137,7 @@ impl Setup {
     }
 
     fn machine(&self, arguments: &mut Arguments) {
-        arguments.pair("-machine", &self.chipset);
+        arguments.pair("-machine", self.chipset);
         arguments.pair("-accel", "tcg,thread=multi");
         arguments.pair("-cpu", &self.cpu);
         arguments.pair("-smp", self.cpus);

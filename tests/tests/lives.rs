@@ -1,0 +1,110 @@
+//! Lives with more than one sleep, and images with less than one.
+
+use dormouse_handoff::image::State;
+use dormouse_tests::{Artefacts, BEFORE_POWER, BEFORE_WRITE, Failure, Fill, Life, Options};
+use dormouse_tests::{qemu, scenario};
+
+fn begin(name: &str, options: Options) -> Result<Life, Failure> {
+    Ok(Life::begin(&Artefacts::from_environment()?, name, options)?)
+}
+
+#[test]
+fn a_life_may_sleep_twice() -> Result<(), Failure> {
+    let mut life = begin("sleeps-twice", Options::default())?;
+    let before = life.fill(&Fill::light())?;
+    let first = scenario::sleep_and_wake(&mut life, &before)?;
+    let second = scenario::sleep_and_wake(&mut life, &before)?;
+    assert_ne!(first.id, second.id, "two images of one identity");
+    life.finish()?;
+    Ok(())
+}
+
+#[test]
+fn the_image_is_the_memory_that_qemu_saw() -> Result<(), Failure> {
+    let mut life = begin("image-is-memory", Options::default())?;
+    let before = life.fill(&Fill::for_memory(life.options.memory()))?;
+    let waits = ["--test-wait", "before-write", "--test-wait", "before-power"];
+    let attempt = life.hibernate(&waits)?;
+    let (chipset, memory) = (life.options.chipset, life.options.memory());
+    let mut dumps = Vec::new();
+    for (line, name) in [(BEFORE_WRITE, "before.raw"), (BEFORE_POWER, "after.raw")] {
+        life.standstill(&attempt, line)?;
+        let dump = life.folder.join(name);
+        let machine = life.machine()?;
+        qemu::dump_memory(&mut machine.monitor, chipset, memory, &dump)?;
+        machine.console.type_keys(" ")?;
+        dumps.push(dump);
+    }
+    let asleep = life.fall_asleep(attempt)?;
+    let image = scenario::image(&life)?;
+    // Equal to both: so the writer changed nothing that it saved.
+    let before_write = image.compare(&dumps[0])?;
+    let after_commit = image.compare(&dumps[1])?;
+    assert_eq!(before_write, after_commit);
+    assert!(before_write.stored > 0 && before_write.zero > 0, "{before_write:?}");
+    scenario::wake(&mut life, &asleep, &before)?;
+    life.finish()?;
+    Ok(())
+}
+
+#[test]
+fn an_image_is_woken_once_and_never_again() -> Result<(), Failure> {
+    let mut life = begin("once", Options::default())?;
+    let before = life.fill(&Fill::light())?;
+    let asleep = scenario::sleep(&mut life, &[])?;
+    scenario::wake(&mut life, &asleep, &before)?;
+    life.cut_power();
+    let reader = life.reader();
+    life.be_refused(&reader, "no disk carries an image to wake")?;
+    Ok(())
+}
+
+#[test]
+fn an_image_cut_off_by_a_power_failure_is_not_woken() -> Result<(), Failure> {
+    let mut life = begin("power-failure", Options::default())?;
+    life.fill(&Fill::light())?;
+    let attempt = life.hibernate(&["--test-wait", "before-write"])?;
+    life.standstill(&attempt, BEFORE_WRITE)?;
+    life.cut_power();
+    let reader = life.reader();
+    life.be_refused(&reader, "no disk carries an image to wake")?;
+    Ok(())
+}
+
+#[test]
+fn a_swap_partition_is_swap_again_after_the_wake_up() -> Result<(), Failure> {
+    let options = Options { partition: true, ..Options::default() };
+    let mut life = begin("swap-partition", options)?;
+    let before = life.fill(&Fill::light())?;
+    let target = life.target()?;
+    for program in ["mkswap", "swapon"] {
+        let ran = life.guest.run(&[program, &target])?;
+        life.logged(|_| scenario::said(&ran, 0, &[]))?;
+    }
+    let asleep = scenario::sleep(&mut life, &[])?;
+    let swapon = life.beside(|guest| guest.run(&["swapon", &target]))?;
+    assert_ne!(swapon.code, Some(0), "swapon took a partition that holds an image");
+    scenario::image(&life)?.header(State::Valid)?;
+    scenario::wake(&mut life, &asleep, &before)?;
+    let swaps = life.guest.run(&["cat", "/proc/swaps"])?;
+    life.logged(|_| scenario::said(&swaps, 0, &[&target]))?;
+    life.finish()?;
+    Ok(())
+}
+
+#[test]
+fn a_discarded_image_is_not_woken() -> Result<(), Failure> {
+    let mut life = begin("discarded", Options::default())?;
+    life.fill(&Fill::light())?;
+    let target = life.target()?;
+    scenario::sleep(&mut life, &[])?;
+    let (inspected, discarded) = life.beside(|guest| {
+        let inspected = guest.run(&["dormouse", "inspect", &target])?;
+        Ok((inspected, guest.run(&["dormouse", "discard", &target])?))
+    })?;
+    life.logged(|_| scenario::said(&inspected, 0, &["valid"]))?;
+    life.logged(|_| scenario::said(&discarded, 0, &[]))?;
+    let reader = life.reader();
+    life.be_refused(&reader, "no disk carries an image to wake")?;
+    Ok(())
+}
