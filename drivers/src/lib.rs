@@ -17,12 +17,15 @@ pub mod dma;
 #[cfg(test)]
 pub mod fakes;
 pub mod guard;
+pub mod iommu;
 pub mod nvme;
 pub mod pci;
 pub mod place;
 pub mod platform;
 pub mod queue;
 pub mod registers;
+pub mod scatter;
+mod virtio_blk;
 pub mod wait;
 
 pub use controllers::{Controller, find_controllers, open, units};

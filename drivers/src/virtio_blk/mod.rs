@@ -1,0 +1,65 @@
+//! Virtio block devices, by version 1.2 of the specification.
+//!
+//! Over any [`Transport`] of `virtio-drivers`; the queue is our own, because a
+//! request names physical memory, allocates nothing and has a deadline. The
+//! device is not trusted: what the driver knows of its requests it keeps to
+//! itself, and what a device answers is held against that.
+
+mod device;
+mod modern_pci;
+mod negotiate;
+mod queue;
+mod shape;
+mod slots;
+mod spec;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+use crate::controllers::{Driver, Opened};
+use crate::pci::Endpoint;
+use crate::place::Place;
+use crate::platform::Platform;
+use crate::queue::DeviceError;
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use device::VirtioBlk;
+use dormouse_handoff::plan::{PciAddress, Transport};
+use modern_pci::ModernPci;
+
+/// This driver, for the list of drivers.
+pub(crate) const DRIVER: Driver = Driver {
+    transport: Transport::VirtioBlk,
+    claims: |function| function.vendor == VENDOR && DEVICES.contains(&function.device),
+    units,
+    open,
+};
+
+/// Virtio 1.2, §4.1.2: the vendor, and the block device as one that also has
+/// the legacy interface, or has not.
+const VENDOR: u16 = 0x1af4;
+const DEVICES: [u16; 2] = [0x1001, 0x1042];
+
+/// The device is its own unit.
+fn units(_: &'static dyn Platform, _: PciAddress) -> Result<Vec<u32>, DeviceError> {
+    Ok(vec![0])
+}
+
+fn open(platform: &'static dyn Platform, address: PciAddress, _unit: u32) -> Opened {
+    let place = Place::controller("virtio-blk", address);
+    let endpoint =
+        Endpoint::enable(platform, address).map_err(|cause| place.error("enable", cause))?;
+    let device = ModernPci::find(platform, &endpoint)
+        .map_err(|cause| place.error("enable", cause))
+        .and_then(|transport| VirtioBlk::start(platform, place, endpoint, transport));
+    match device {
+        Ok(device) => Ok(Box::new(device)),
+        Err(error) => {
+            endpoint.stop_dma();
+            Err(error)
+        }
+    }
+}
