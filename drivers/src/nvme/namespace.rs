@@ -1,0 +1,343 @@
+//! A namespace as a [`BlockQueue`].
+
+use super::controller::Controller;
+use super::prp;
+use super::queue_pair::QueuePair;
+use super::spec::{Command, CompletionEntry, IdentifyNamespace, cns, nvm};
+use super::status;
+use crate::dma::DmaBuffer;
+use crate::place::Place;
+use crate::queue::{
+    BlockQueue, Cause, Completion, DeviceError, Direction, Geometry, Identity, Request, SubmitError,
+};
+use crate::registers::Registers;
+use crate::wait::deadline_us;
+use alloc::boxed::Box;
+use dormouse_handoff::units::{Lba, PAGE_SIZE};
+
+/// The one I/O queue pair's number.
+const QUEUE: u16 = 1;
+/// Most entries of the I/O queues. What is in flight is kept in one word, and
+/// this many of the largest requests hide any latency there is.
+const MAX_ENTRIES: u32 = 64;
+/// Most bytes in a request, whatever the controller allows.
+const MAX_BYTES: u32 = 1 << 20;
+
+/// Longest time for a read or a write, in milliseconds.
+const IO_LIMIT_MS: u64 = 30_000;
+/// Longest time for a flush, in milliseconds.
+const FLUSH_LIMIT_MS: u64 = 60_000;
+/// How often the controller's health is looked at while nothing completes, in
+/// microseconds.
+const HEALTH_INTERVAL_US: u64 = 10_000;
+
+/// Bits of a command identifier that hold the slot; those above count the
+/// slot's uses, so that a second answer to a command is not taken for an answer
+/// to the slot's next one.
+const SLOT_BITS: u32 = MAX_ENTRIES.trailing_zeros();
+/// Uses are counted modulo this, which also keeps clear of the identifier
+/// 0xffff, reserved for the error log (base specification 2.0, §3.3.3.1).
+const USES: u16 = (u16::MAX >> SLOT_BITS) - 1;
+
+/// One namespace of a controller that this driver has to itself.
+pub struct Namespace<R: Registers> {
+    controller: Controller<R>,
+    place: Place,
+    nsid: u32,
+    geometry: Geometry,
+    queues: QueuePair,
+    /// A PRP list for each slot.
+    lists: DmaBuffer,
+    list_bytes: usize,
+    /// What is in flight, by our own record: what the device says of it is
+    /// checked against this.
+    slots: Box<[Slot]>,
+    /// One bit for each slot that is not in flight.
+    free: u64,
+    /// When to look at deadlines and health next, on the platform's clock.
+    look_at_us: u64,
+    failure: Option<DeviceError>,
+}
+
+/// A command in flight, or the last one that was.
+#[derive(Clone, Copy)]
+struct Slot {
+    operation: &'static str,
+    lba: Option<Lba>,
+    tag: u32,
+    uses: u16,
+    deadline_us: u64,
+    limit_ms: u64,
+}
+
+impl<R: Registers> Namespace<R> {
+    /// Makes a namespace of the controller ready.
+    pub fn open(mut controller: Controller<R>, nsid: u32) -> Result<Self, DeviceError> {
+        let place = controller.place().unit("namespace", nsid);
+        let (block_size, blocks) =
+            block_format(&mut controller, nsid).map_err(|cause| place.error("identify", cause))?;
+        let entries = queue_entries(&controller).map_err(|cause| place.error("open", cause))?;
+        let facts = controller.facts();
+        let max_bytes =
+            MAX_BYTES.min(facts.max_bytes.unwrap_or(u32::MAX)).min(controller.quirks().max_bytes);
+        let geometry = Geometry {
+            block_size,
+            blocks,
+            max_bytes,
+            max_segments: max_bytes / PAGE_SIZE as u32,
+            depth: u32::from(entries) - 1,
+            write_cache: facts.write_cache,
+            can_flush: true,
+        };
+        let platform = controller.platform();
+        let list_bytes = prp::list_bytes(max_bytes);
+        let slots = geometry.depth as usize;
+        let memory = QueuePair::allocate(
+            platform,
+            QUEUE,
+            entries,
+            controller.quirks().sq_entry_shift,
+            controller.capabilities().doorbell_stride(),
+        )
+        .and_then(|queues| Ok((queues, DmaBuffer::allocate(platform, slots * list_bytes)?)));
+        let (queues, lists) = memory.map_err(|_| place.error("open", Cause::Exhausted))?;
+        controller.create(&queues).map_err(|cause| place.error("create queues", cause))?;
+        let idle = Slot { operation: "", lba: None, tag: 0, uses: 0, deadline_us: 0, limit_ms: 0 };
+        Ok(Self {
+            controller,
+            place,
+            nsid,
+            geometry,
+            queues,
+            lists,
+            list_bytes,
+            slots: alloc::vec![idle; slots].into_boxed_slice(),
+            free: all_free(slots),
+            look_at_us: 0,
+            failure: None,
+        })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.free == all_free(self.slots.len())
+    }
+
+    /// Records a command as in flight; its identifier and slot, if one is free.
+    fn take_slot(
+        &mut self,
+        operation: &'static str,
+        lba: Option<Lba>,
+        tag: u32,
+        limit_ms: u64,
+    ) -> Option<(u16, usize)> {
+        let index = self.free.trailing_zeros() as usize;
+        let slot = self.slots.get_mut(index)?;
+        let deadline_us = deadline_us(self.controller.platform(), limit_ms);
+        let counted = !self.controller.quirks().plain_identifiers;
+        let uses = if counted { (slot.uses + 1) % USES } else { 0 };
+        *slot = Slot { operation, lba, tag, uses, deadline_us, limit_ms };
+        self.free &= !(1 << index);
+        self.look_at_us = self.look_at_us.min(deadline_us);
+        Some((uses << SLOT_BITS | index as u16, index))
+    }
+
+    /// Ends the command that a completion names, if it is one of ours.
+    fn finish(&mut self, entry: CompletionEntry) -> Result<Completion, DeviceError> {
+        let index = usize::from(entry.cid & ((1 << SLOT_BITS) - 1));
+        let known = self.slots.get(index).filter(|slot| {
+            self.free & 1 << index == 0
+                && slot.uses == entry.cid >> SLOT_BITS
+                && entry.sq_id == QUEUE
+        });
+        let Some(&slot) = known else {
+            let cause = Cause::Protocol("a completion of no command in flight");
+            return Err(self.fail(self.place.error("complete", cause)));
+        };
+        self.free |= 1 << index;
+        let result = status::check(entry.status).map_err(|cause| self.slot_error(&slot, cause));
+        Ok(Completion { tag: slot.tag, result })
+    }
+
+    /// Looks for what does not show as a completion: a controller that died,
+    /// and commands whose time is up.
+    fn look_round(&mut self) -> Result<Option<Completion>, DeviceError> {
+        let now = self.controller.platform().now_us();
+        if now < self.look_at_us || self.is_idle() {
+            return Ok(None);
+        }
+        if let Err(cause) = self.controller.health() {
+            return Err(self.fail(self.place.error("poll", cause)));
+        }
+        let in_flight = self.slots.iter().enumerate().filter(|(i, _)| self.free & 1 << i == 0);
+        let Some((_, &oldest)) = in_flight.min_by_key(|(_, slot)| slot.deadline_us) else {
+            return Ok(None);
+        };
+        if oldest.deadline_us > now {
+            self.look_at_us = oldest.deadline_us.min(now.saturating_add(HEALTH_INTERVAL_US));
+            return Ok(None);
+        }
+        // A machine that stood still meanwhile does not make a device late.
+        match self.queues.pop() {
+            Some(entry) => self.finish(entry).map(Some),
+            None => {
+                let cause = Cause::Timeout(oldest.limit_ms);
+                Err(self.fail(self.slot_error(&oldest, cause)))
+            }
+        }
+    }
+
+    fn slot_error(&self, slot: &Slot, cause: Cause) -> DeviceError {
+        match slot.lba {
+            Some(lba) => self.place.error_at(slot.operation, lba, cause),
+            None => self.place.error(slot.operation, cause),
+        }
+    }
+
+    /// Gives the device up: it reaches no memory any more, so that what is in
+    /// flight can do no harm.
+    fn fail(&mut self, error: DeviceError) -> DeviceError {
+        self.controller.stop();
+        self.failure = Some(error.clone());
+        error
+    }
+
+    fn alive(&self) -> Result<(), DeviceError> {
+        match &self.failure {
+            Some(error) => Err(error.clone()),
+            None if self.controller.is_down() => {
+                Err(self.place.error("use", Cause::Dead("the controller was shut down")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl<R: Registers> BlockQueue for Namespace<R> {
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.controller.facts().identity
+    }
+
+    fn submit(&mut self, request: &Request<'_>) -> Result<(), SubmitError> {
+        self.alive().map_err(SubmitError::Device)?;
+        let blocks = request.check(&self.geometry)?;
+        let opcode = match request.direction {
+            Direction::Read => nvm::READ,
+            Direction::Write => nvm::WRITE,
+        };
+        let (cid, slot) = self
+            .take_slot(request.operation(), Some(request.lba), request.tag, IO_LIMIT_MS)
+            .ok_or(SubmitError::Full)?;
+        let prps = prp::build(request.segments, &mut self.lists, slot * self.list_bytes);
+        let lba = request.lba.0;
+        self.queues.push(Command {
+            opcode,
+            cid,
+            nsid: self.nsid,
+            prp1: prps.prp1,
+            prp2: prps.prp2,
+            // The number of blocks is counted from 0.
+            dwords: [lba as u32, (lba >> 32) as u32, blocks - 1, 0, 0, 0],
+            ..Command::default()
+        });
+        Ok(())
+    }
+
+    fn ring(&mut self) {
+        if self.alive().is_ok() {
+            self.queues.ring(self.controller.registers());
+        }
+    }
+
+    fn poll(&mut self) -> Result<Option<Completion>, DeviceError> {
+        self.alive()?;
+        if let Some(entry) = self.queues.pop() {
+            return self.finish(entry).map(Some);
+        }
+        self.queues.acknowledge(self.controller.registers());
+        self.look_round()
+    }
+
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.alive()?;
+        if self.is_idle() && !self.geometry.write_cache {
+            return Ok(());
+        }
+        let slot =
+            if self.is_idle() { self.take_slot("flush", None, 0, FLUSH_LIMIT_MS) } else { None };
+        let Some((cid, _)) = slot else {
+            let cause = Cause::Unsupported("a flush while requests are in flight");
+            return Err(self.place.error("flush", cause));
+        };
+        let opcode = nvm::FLUSH;
+        self.queues.push(Command { opcode, cid, nsid: self.nsid, ..Command::default() });
+        self.ring();
+        loop {
+            if let Some(completion) = self.poll()? {
+                return completion.result;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    fn shutdown(&mut self) -> Result<(), DeviceError> {
+        if let Some(error) = &self.failure {
+            return Err(error.clone());
+        }
+        if self.controller.is_down() {
+            return Ok(());
+        }
+        // What is in flight is given up: its memory is the caller's again
+        // after this.
+        let flushed = if self.is_idle() { self.flush() } else { Ok(()) };
+        if flushed.is_ok()
+            && let Err(cause) = self.controller.delete(&self.queues)
+        {
+            log::warn!("{}", self.place.error("delete queues", cause));
+        }
+        let down = self.controller.shut_down();
+        flushed.and(down.map_err(|cause| self.place.error("shut down", cause)))
+    }
+}
+
+/// Entries of the I/O queues: as many as the controller allows, up to ours.
+fn queue_entries<R: Registers>(controller: &Controller<R>) -> Result<u16, Cause> {
+    let allowed = controller.capabilities().max_queue_entries();
+    match controller.quirks().queue_entries.unwrap_or(allowed).min(MAX_ENTRIES) {
+        // A queue with one entry is always empty (§3.3.1).
+        0..2 => Err(Cause::Protocol("queues of less than two entries (CAP.MQES)")),
+        entries => Ok(entries as u16),
+    }
+}
+
+/// A namespace's block size in bytes, and its size in blocks.
+fn block_format<R: Registers>(
+    controller: &mut Controller<R>,
+    nsid: u32,
+) -> Result<(u32, u64), Cause> {
+    let data: IdentifyNamespace = controller.identify(cns::NAMESPACE, nsid)?;
+    if data.blocks == 0 {
+        return Err(Cause::Unsupported("the namespace is not active, or empty"));
+    }
+    // The upper bits of the index count only where there are more than 16
+    // formats.
+    let low = data.format_in_use & 0xf;
+    let index = if data.formats > 15 { low | data.format_in_use >> 1 & 0x30 } else { low };
+    let format = data.format[usize::from(index)];
+    if format & 0xffff != 0 {
+        return Err(Cause::Unsupported("a format with metadata; format it without"));
+    }
+    match format >> 16 & 0xff {
+        9 => Ok((512, data.blocks)),
+        12 => Ok((4096, data.blocks)),
+        _ => Err(Cause::Unsupported("blocks of neither 512 nor 4096 bytes")),
+    }
+}
+
+/// The bits of `slots` slots, at most 64.
+const fn all_free(slots: usize) -> u64 {
+    if slots >= 64 { u64::MAX } else { (1 << slots) - 1 }
+}
