@@ -5,9 +5,6 @@ use dormouse_guest::protocol::Workload;
 /// Where the second disk is mounted in the guest.
 pub const SECOND_DISK: &str = "/mnt";
 
-/// Every how many pages of sparse memory one has a pattern.
-const SPARSE_EVERY: u64 = 16;
-
 /// How much of what.
 #[derive(Clone, Copy, Debug)]
 pub struct Fill {
@@ -15,24 +12,26 @@ pub struct Fill {
     pub patterned: u64,
     /// Bytes of memory in which most pages are zero.
     pub sparse: u64,
+    /// Every how many pages of the latter one has a pattern.
+    pub every: u64,
 }
 
 impl Fill {
     /// What fills two fifths of a machine with this much memory (bytes), half
     /// a gigabyte of patterns at most.
     pub fn for_memory(bytes: u64) -> Self {
-        Self { patterned: (bytes * 2 / 5).min(512 << 20), sparse: bytes / 16 }
+        Self { patterned: (bytes * 2 / 5).min(512 << 20), sparse: bytes / 16, every: 16 }
     }
 
     /// A little of everything, for scenarios that are about something else.
     pub fn light() -> Self {
-        Self { patterned: 128 << 20, sparse: 32 << 20 }
+        Self { patterned: 128 << 20, sparse: 32 << 20, every: 16 }
     }
 
     /// Little to store, but spread over most of a machine with this much
     /// memory (bytes).
     pub fn spread_over(bytes: u64) -> Self {
-        Self { patterned: 64 << 20, sparse: bytes / 10 * 7 }
+        Self { patterned: 64 << 20, sparse: bytes / 10 * 7, every: 64 }
     }
 
     /// The workloads to start, in this order: those that fill first, so that
@@ -46,7 +45,7 @@ impl Fill {
             Workload::Shared { bytes: share(10), seed: 0x7368_6172 },
             Workload::Tmpfs { bytes: share(20), seed: 0x746d_7066 },
             Workload::PageCache { directory: directory(), bytes: share(20), seed: 0x6361_6368 },
-            Workload::Sparse { bytes: self.sparse, every: SPARSE_EVERY, seed: 0x7a65_726f },
+            Workload::Sparse { bytes: self.sparse, every: self.every, seed: 0x7a65_726f },
             Workload::Counter,
             Workload::Pipe,
             Workload::Tcp,

@@ -15,8 +15,9 @@ fn a_target_that_is_mounted_or_too_small_or_none_is_refused() -> Result<(), Fail
     let small = life.target()?;
     let mounts = life.guest.run(&["cat", "/proc/mounts"])?.stdout;
     let mounted = mounts.lines().filter_map(|line| line.split_once(' '));
-    let mounted = mounted.filter(|(_, rest)| rest.starts_with(SECOND_DISK)).map(|(disk, _)| disk);
-    let mounted = mounted.last().unwrap_or_default();
+    let mut mounted =
+        mounted.filter(|(_, rest)| rest.starts_with(SECOND_DISK)).map(|(disk, _)| disk);
+    let mounted = mounted.next_back().unwrap_or_default();
     for (target, word) in [
         (&*small, "small"),
         (mounted, "mounted"),

@@ -65,7 +65,8 @@ impl Machine {
         let process = Process::spawn(command, &folder.join("qemu.log"))?;
         let console = Console::new(process.accept(&console)?)?;
         let agent = process.accept(&agent)?;
-        let monitor = Monitor::new(process.accept(&monitor)?)?;
+        let monitor = process.accept(&monitor)?;
+        let monitor = Monitor::new(monitor).map_err(|error| process.last_words(error))?;
         Ok((Self { process, console, monitor, started }, agent))
     }
 
@@ -110,9 +111,19 @@ impl Process {
             let (stream, _) = listener.accept().map_err(Error::host("accepting QEMU"))?;
             return Ok(stream);
         }
-        let words = fs::read_to_string(&self.log).unwrap_or_default();
-        let (command, words) = words.split_once('\n').unwrap_or(("", &words));
-        Err(Error::Program { command: command.into(), outcome: words.trim().into() })
+        let awaited = "QEMU's connecting".into();
+        Err(self.last_words(Error::Ended { awaited, how: "exited".into() }))
+    }
+
+    /// What QEMU said of its end, where `error` is that it ended.
+    fn last_words(&self, error: Error) -> Error {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        match (error, log.split_once('\n')) {
+            (Error::Ended { .. }, Some((command, words))) if !words.trim().is_empty() => {
+                Error::Program { command: command.into(), outcome: words.trim().into() }
+            }
+            (error, _) => error,
+        }
     }
 
     /// Waits for the process to end by itself.
