@@ -3,9 +3,10 @@
 use crate::checks::Check;
 use crate::error::Error;
 use crate::swsusp::Swsusp;
+use dormouse_guest::protocol::Ran;
 use dormouse_handoff::image::{Counts, Header};
 use dormouse_handoff::mailbox::Statistics;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 /// Everything that the main job found.
@@ -123,14 +124,60 @@ pub struct Wake {
     /// Seconds from QEMU's start to the end of `dormouse hibernate` in the
     /// woken userland.
     pub start_to_userland_s: f64,
+    /// Seconds asleep, by the guest's own clock.
+    pub asleep_s: f64,
 }
 
 impl Wake {
-    /// From what `dormouse --json hibernate` said, and what the host saw.
-    pub fn new(said: &str, start_to_userland_s: f64) -> Self {
-        let said: serde_json::Value = serde_json::from_str(said).unwrap_or_default();
-        let number = |name: &str| said["read"][name].as_f64().unwrap_or_default();
-        Self { read_s: number("seconds"), read_mb_s: number("mb_per_s"), start_to_userland_s }
+    /// From what `dormouse hibernate` said, and what the host saw.
+    pub fn new(said: &Said, start_to_userland_s: f64) -> Self {
+        Self {
+            read_s: said.read.data_seconds,
+            read_mb_s: said.read.bytes_per_second / 1e6,
+            start_to_userland_s,
+            asleep_s: said.asleep_seconds,
+        }
+    }
+}
+
+/// The part of what `dormouse --json hibernate` says after a wake-up that the
+/// report takes over.
+#[derive(Debug, Deserialize)]
+pub struct Said {
+    /// How it ended.
+    pub outcome: String,
+    /// Seconds asleep.
+    pub asleep_seconds: f64,
+    /// The reader's pass.
+    pub read: Pass,
+    /// What went wrong on the side.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// One pass over the image, in [`Said`].
+#[derive(Debug, Deserialize)]
+pub struct Pass {
+    /// Seconds from the first data command to the last completion.
+    pub data_seconds: f64,
+    /// Bytes of pages a second meanwhile.
+    pub bytes_per_second: f64,
+}
+
+impl Said {
+    /// Reads it from the program's output.
+    pub fn parse(ran: &Ran) -> Result<Self, Error> {
+        serde_json::from_str(&ran.stdout).map_err(|e| {
+            let words = format!("{}{}", ran.stdout, ran.stderr);
+            Error::verdict(format!("dormouse hibernate did not report a wake-up ({e}): {words}"))
+        })
+    }
+
+    /// Whether it reported a wake-up and nothing wrong with it.
+    pub fn check(&self) -> Check {
+        let good = self.outcome == "woken" && self.warnings.is_empty();
+        let words = format!("{} after {:.1} s", self.outcome, self.asleep_seconds);
+        Check::new("report", good, [&[words], &*self.warnings].concat().join("; "))
     }
 }
 
@@ -183,7 +230,7 @@ impl Cycle {
         table.row("write", format!("{write_s:.2} s, {write_mb_s:.0} MB/s"));
         table.row("commit", format!("{commit_ms:.1} ms"));
         table.row("command to off", format!("{trigger_to_off_s:.2} s"));
-        let Wake { read_s, read_mb_s, start_to_userland_s } = self.wake;
+        let Wake { read_s, read_mb_s, start_to_userland_s, .. } = self.wake;
         table.row("read", format!("{read_s:.2} s, {read_mb_s:.0} MB/s"));
         table.row("start to userland", format!("{start_to_userland_s:.2} s"));
         table.checks(&self.checks);

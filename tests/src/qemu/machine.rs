@@ -7,6 +7,7 @@ use crate::socket::Sockets;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -50,8 +51,8 @@ impl Ended {
 impl Machine {
     /// Starts QEMU; also the agent's end of the second serial port.
     ///
-    /// The serial log is appended to in `folder`/serial.log, QEMU's own words
-    /// and its command line in `folder`/qemu.log.
+    /// Appends to the serial log `folder`/serial.log, and to `folder`/qemu.log,
+    /// which has QEMU's command line and its own words.
     pub fn start(setup: &Setup, folder: &Path) -> Result<(Self, UnixStream), Error> {
         let sockets = Sockets::new()?;
         let listeners = ["console", "agent", "monitor"].map(|name| sockets.listen(name));
@@ -82,15 +83,21 @@ impl Machine {
 struct Process {
     child: Child,
     handle: OwnedFd,
+    command_line: String,
     log: PathBuf,
+    /// Where its words begin in the log, which it shares with the machines
+    /// before and after it.
+    log_from: usize,
 }
 
 impl Process {
     fn spawn(mut command: Command, log: &Path) -> Result<Self, Error> {
-        let tried = || format!("starting {QEMU}");
-        fs::write(log, format!("{}\n", command_line(&command)))
-            .map_err(Error::host(format!("writing {}", log.display())))?;
-        let words = File::options().append(true).open(log).map_err(Error::host(tried()))?;
+        let tried = || format!("starting {QEMU}, with the log {}", log.display());
+        let words = File::options().append(true).create(true).open(log);
+        let mut words = words.map_err(Error::host(tried()))?;
+        let command_line = command_line(&command);
+        writeln!(words, "{command_line}").map_err(Error::host(tried()))?;
+        let log_from = words.metadata().map_err(Error::host(tried()))?.len() as usize;
         let child = command
             .stdin(Stdio::null())
             .stdout(words.try_clone().map_err(Error::host(tried()))?)
@@ -99,7 +106,7 @@ impl Process {
             .map_err(Error::host(tried()))?;
         let handle = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
             .map_err(Error::host("pidfd_open"))?;
-        Ok(Self { child, handle, log: log.into() })
+        Ok(Self { child, handle, command_line, log: log.into(), log_from })
     }
 
     /// Waits for QEMU to connect, or to end instead.
@@ -117,12 +124,13 @@ impl Process {
 
     /// What QEMU said of its end, where `error` is that it ended.
     fn last_words(&self, error: Error) -> Error {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        match (error, log.split_once('\n')) {
-            (Error::Ended { .. }, Some((command, words))) if !words.trim().is_empty() => {
-                Error::Program { command: command.into(), outcome: words.trim().into() }
+        let log = fs::read(&self.log).unwrap_or_default();
+        let words = String::from_utf8_lossy(log.get(self.log_from..).unwrap_or_default());
+        match error {
+            Error::Ended { .. } if !words.trim().is_empty() => {
+                Error::Program { command: self.command_line.clone(), outcome: words.trim().into() }
             }
-            (error, _) => error,
+            error => error,
         }
     }
 
