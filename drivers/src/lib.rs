@@ -17,8 +17,9 @@ pub mod dma;
 #[cfg(test)]
 pub mod fakes;
 pub mod guard;
+mod in_flight;
 pub mod iommu;
-pub mod nvme;
+mod nvme;
 pub mod pci;
 pub mod place;
 pub mod platform;

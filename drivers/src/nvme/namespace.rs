@@ -6,20 +6,21 @@ use super::queue_pair::QueuePair;
 use super::spec::{Command, CompletionEntry, IdentifyNamespace, cns, nvm};
 use super::status;
 use crate::dma::DmaBuffer;
+use crate::in_flight::{InFlight, Record};
 use crate::place::Place;
 use crate::queue::{
     BlockQueue, Cause, Completion, DeviceError, Direction, Geometry, Identity, Request, SubmitError,
 };
 use crate::registers::Registers;
-use crate::wait::deadline_us;
 use alloc::boxed::Box;
-use dormouse_handoff::units::{Lba, PAGE_SIZE};
+use alloc::vec;
+use dormouse_handoff::units::PAGE_SIZE;
 
 /// The one I/O queue pair's number.
 const QUEUE: u16 = 1;
 /// Most entries of the I/O queues. What is in flight is kept in one word, and
 /// this many of the largest requests hide any latency there is.
-const MAX_ENTRIES: u32 = 64;
+const MAX_ENTRIES: u32 = InFlight::MOST as u32;
 /// Most bytes in a request, whatever the controller allows.
 const MAX_BYTES: u32 = 1 << 20;
 
@@ -27,10 +28,6 @@ const MAX_BYTES: u32 = 1 << 20;
 const IO_LIMIT_MS: u64 = 30_000;
 /// Longest time for a flush, in milliseconds.
 const FLUSH_LIMIT_MS: u64 = 60_000;
-/// How often the controller's health is looked at while nothing completes, in
-/// microseconds.
-const HEALTH_INTERVAL_US: u64 = 10_000;
-
 /// Bits of a command identifier that hold the slot; those above count the
 /// slot's uses, so that a second answer to a command is not taken for an answer
 /// to the slot's next one.
@@ -49,25 +46,10 @@ pub struct Namespace<R: Registers> {
     /// A PRP list for each slot.
     lists: DmaBuffer,
     list_bytes: usize,
-    /// What is in flight, by our own record: what the device says of it is
-    /// checked against this.
-    slots: Box<[Slot]>,
-    /// One bit for each slot that is not in flight.
-    free: u64,
-    /// When to look at deadlines and health next, on the platform's clock.
-    look_at_us: u64,
+    in_flight: InFlight,
+    /// How often each slot was used.
+    uses: Box<[u16]>,
     failure: Option<DeviceError>,
-}
-
-/// A command in flight, or the last one that was.
-#[derive(Clone, Copy)]
-struct Slot {
-    operation: &'static str,
-    lba: Option<Lba>,
-    tag: u32,
-    uses: u16,
-    deadline_us: u64,
-    limit_ms: u64,
 }
 
 impl<R: Registers> Namespace<R> {
@@ -102,7 +84,6 @@ impl<R: Registers> Namespace<R> {
         .and_then(|queues| Ok((queues, DmaBuffer::allocate(platform, slots * list_bytes)?)));
         let (queues, lists) = memory.map_err(|_| place.error("open", Cause::Exhausted))?;
         controller.create(&queues).map_err(|cause| place.error("create queues", cause))?;
-        let idle = Slot { operation: "", lba: None, tag: 0, uses: 0, deadline_us: 0, limit_ms: 0 };
         Ok(Self {
             controller,
             place,
@@ -111,85 +92,52 @@ impl<R: Registers> Namespace<R> {
             queues,
             lists,
             list_bytes,
-            slots: alloc::vec![idle; slots].into_boxed_slice(),
-            free: all_free(slots),
-            look_at_us: 0,
+            in_flight: InFlight::new(slots),
+            uses: vec![0; slots].into_boxed_slice(),
             failure: None,
         })
     }
 
-    fn is_idle(&self) -> bool {
-        self.free == all_free(self.slots.len())
-    }
-
     /// Records a command as in flight; its identifier and slot, if one is free.
-    fn take_slot(
-        &mut self,
-        operation: &'static str,
-        lba: Option<Lba>,
-        tag: u32,
-        limit_ms: u64,
-    ) -> Option<(u16, usize)> {
-        let index = self.free.trailing_zeros() as usize;
-        let slot = self.slots.get_mut(index)?;
-        let deadline_us = deadline_us(self.controller.platform(), limit_ms);
-        let counted = !self.controller.quirks().plain_identifiers;
-        let uses = if counted { (slot.uses + 1) % USES } else { 0 };
-        *slot = Slot { operation, lba, tag, uses, deadline_us, limit_ms };
-        self.free &= !(1 << index);
-        self.look_at_us = self.look_at_us.min(deadline_us);
-        Some((uses << SLOT_BITS | index as u16, index))
+    fn start(&mut self, record: Record) -> Option<(u16, usize)> {
+        let slot = self.in_flight.start(record, self.controller.platform().now_us())?;
+        if !self.controller.quirks().plain_identifiers {
+            self.uses[slot] = (self.uses[slot] + 1) % USES;
+        }
+        Some((self.uses[slot] << SLOT_BITS | slot as u16, slot))
     }
 
     /// Ends the command that a completion names, if it is one of ours.
     fn finish(&mut self, entry: CompletionEntry) -> Result<Completion, DeviceError> {
-        let index = usize::from(entry.cid & ((1 << SLOT_BITS) - 1));
-        let known = self.slots.get(index).filter(|slot| {
-            self.free & 1 << index == 0
-                && slot.uses == entry.cid >> SLOT_BITS
-                && entry.sq_id == QUEUE
-        });
-        let Some(&slot) = known else {
+        let slot = usize::from(entry.cid & ((1 << SLOT_BITS) - 1));
+        let uses = entry.cid >> SLOT_BITS;
+        let is_ours = entry.sq_id == QUEUE && self.uses.get(slot) == Some(&uses);
+        let record = if is_ours { self.in_flight.finish(slot) } else { None };
+        let Some(record) = record else {
             let cause = Cause::Protocol("a completion of no command in flight");
             return Err(self.fail(self.place.error("complete", cause)));
         };
-        self.free |= 1 << index;
-        let result = status::check(entry.status).map_err(|cause| self.slot_error(&slot, cause));
-        Ok(Completion { tag: slot.tag, result })
+        let result = status::check(entry.status).map_err(|cause| record.error(&self.place, cause));
+        Ok(Completion { tag: record.tag, result })
     }
 
     /// Looks for what does not show as a completion: a controller that died,
     /// and commands whose time is up.
     fn look_round(&mut self) -> Result<Option<Completion>, DeviceError> {
         let now = self.controller.platform().now_us();
-        if now < self.look_at_us || self.is_idle() {
+        if !self.in_flight.is_look_due(now) {
             return Ok(None);
         }
         if let Err(cause) = self.controller.health() {
             return Err(self.fail(self.place.error("poll", cause)));
         }
-        let in_flight = self.slots.iter().enumerate().filter(|(i, _)| self.free & 1 << i == 0);
-        let Some((_, &oldest)) = in_flight.min_by_key(|(_, slot)| slot.deadline_us) else {
+        let Some(late) = self.in_flight.overdue(now) else {
             return Ok(None);
         };
-        if oldest.deadline_us > now {
-            self.look_at_us = oldest.deadline_us.min(now.saturating_add(HEALTH_INTERVAL_US));
-            return Ok(None);
-        }
         // A machine that stood still meanwhile does not make a device late.
         match self.queues.pop() {
             Some(entry) => self.finish(entry).map(Some),
-            None => {
-                let cause = Cause::Timeout(oldest.limit_ms);
-                Err(self.fail(self.slot_error(&oldest, cause)))
-            }
-        }
-    }
-
-    fn slot_error(&self, slot: &Slot, cause: Cause) -> DeviceError {
-        match slot.lba {
-            Some(lba) => self.place.error_at(slot.operation, lba, cause),
-            None => self.place.error(slot.operation, cause),
+            None => Err(self.fail(late.error(&self.place, Cause::Timeout(late.limit_ms)))),
         }
     }
 
@@ -229,7 +177,12 @@ impl<R: Registers> BlockQueue for Namespace<R> {
             Direction::Write => nvm::WRITE,
         };
         let (cid, slot) = self
-            .take_slot(request.operation(), Some(request.lba), request.tag, IO_LIMIT_MS)
+            .start(Record {
+                operation: request.operation(),
+                lba: Some(request.lba),
+                tag: request.tag,
+                limit_ms: IO_LIMIT_MS,
+            })
             .ok_or(SubmitError::Full)?;
         let prps = prp::build(request.segments, &mut self.lists, slot * self.list_bytes);
         let lba = request.lba.0;
@@ -263,14 +216,14 @@ impl<R: Registers> BlockQueue for Namespace<R> {
 
     fn flush(&mut self) -> Result<(), DeviceError> {
         self.alive()?;
-        if self.is_idle() && !self.geometry.write_cache {
+        let idle = self.in_flight.is_idle();
+        if idle && !self.geometry.write_cache {
             return Ok(());
         }
-        let slot =
-            if self.is_idle() { self.take_slot("flush", None, 0, FLUSH_LIMIT_MS) } else { None };
-        let Some((cid, _)) = slot else {
+        let flush = Record { operation: "flush", lba: None, tag: 0, limit_ms: FLUSH_LIMIT_MS };
+        let Some((cid, _)) = (if idle { self.start(flush) } else { None }) else {
             let cause = Cause::Unsupported("a flush while requests are in flight");
-            return Err(self.place.error("flush", cause));
+            return Err(flush.error(&self.place, cause));
         };
         let opcode = nvm::FLUSH;
         self.queues.push(Command { opcode, cid, nsid: self.nsid, ..Command::default() });
@@ -292,7 +245,7 @@ impl<R: Registers> BlockQueue for Namespace<R> {
         }
         // What is in flight is given up: its memory is the caller's again
         // after this.
-        let flushed = if self.is_idle() { self.flush() } else { Ok(()) };
+        let flushed = if self.in_flight.is_idle() { self.flush() } else { Ok(()) };
         if flushed.is_ok()
             && let Err(cause) = self.controller.delete(&self.queues)
         {
@@ -335,9 +288,4 @@ fn block_format<R: Registers>(
         12 => Ok((4096, data.blocks)),
         _ => Err(Cause::Unsupported("blocks of neither 512 nor 4096 bytes")),
     }
-}
-
-/// The bits of `slots` slots, at most 64.
-const fn all_free(slots: usize) -> u64 {
-    if slots >= 64 { u64::MAX } else { (1 << slots) - 1 }
 }

@@ -124,7 +124,7 @@ mod tests {
             let last = runs.len() - 1;
             let segments: Vec<_> = runs.into_iter().enumerate().map(|(i, (pfn, pages))| {
                 let inset = if i == 0 { 4 * head as u32 } else { 0 };
-                let cut = if i == last { (pages * 4096 - inset) / 2 & !3 } else { 0 };
+                let cut = if i == last { ((pages * 4096 - inset) / 2) & !3 } else { 0 };
                 Segment {
                     address: PhysAddr(pfn * PAGE_SIZE + u64::from(inset)),
                     bytes: pages * 4096 - inset - cut,

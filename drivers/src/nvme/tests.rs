@@ -44,7 +44,7 @@ impl Bench {
     fn patterned(&self, pages: usize) -> Segment {
         let address = self.machine.pages(pages);
         let bytes: Vec<u8> = (0..pages * 4096)
-            .map(|i| (i as u64 * 31 ^ i as u64 >> 9 ^ address.0 >> 12) as u8)
+            .map(|i| (i as u64 * 31 + address.0 / 4096 + i as u64 / 512) as u8)
             .collect();
         self.machine.write(address, &bytes);
         Segment { address, bytes: bytes.len() as u32 }
