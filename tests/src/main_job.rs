@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::fill::{Fill, SECOND_DISK};
 use crate::life::{Life, Options};
 use crate::qemu;
-use crate::report::{Cycle, Machine, Report, Sleep, Wake};
+use crate::report::{Cycle, Machine, Report, Said, Sleep, Wake};
 use crate::swsusp;
 use dormouse_handoff::image::State;
 use std::fs;
@@ -163,15 +163,12 @@ impl MainJob {
         }
         step("waking");
         let awake = life.wake(&asleep)?;
-        checks.push(Check::new(
-            "dormouse hibernate",
-            awake.said.code == Some(0),
-            awake.said.stderr.trim(),
-        ));
+        let said = life.logged(|_| Said::parse(&awake.said))?;
+        checks.push(said.check());
         step("checking the woken guest");
         checks.extend(life.compare(before)?);
         let sleep = Sleep::new(&header, (asleep.off - asleep.asked).as_secs_f64());
-        let wake = Wake::new(&awake.said.stdout, (awake.answered - awake.started).as_secs_f64());
+        let wake = Wake::new(&said, (awake.answered - awake.started).as_secs_f64());
         let stored_bytes = header.counts.stored * 4096;
         Ok(Cycle { pages: header.counts.into(), stored_bytes, sleep, wake, checks })
     }

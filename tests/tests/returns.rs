@@ -28,3 +28,28 @@ fn whatever_fails_at_whatever_stage_the_old_system_goes_on() -> Result<(), Failu
     life.finish()?;
     Ok(())
 }
+
+/// Plans that nobody should follow, and a word of the writer's answer.
+const BAD_PLANS: [(&str, &str); 6] = [
+    ("checksum=wrong", "checksum"),
+    ("version=99", "version 99"),
+    ("pci=0000:00:1f.7", "0000:00:1f.7"),
+    ("serial=another", "serial number"),
+    ("device-blocks=123456789", "capacity"),
+    ("first-page=1", "first page"),
+];
+
+#[test]
+fn a_plan_that_does_not_fit_is_not_followed() -> Result<(), Failure> {
+    let artefacts = Artefacts::from_environment()?;
+    let mut life = Life::begin(&artefacts, "bad-plans", Options::default())?;
+    let before = life.fill(&Fill::light())?;
+    for (change, word) in BAD_PLANS {
+        let attempt = life.hibernate(&["--test-plan", change])?;
+        let ran = life.return_from(&attempt)?;
+        life.logged(|_| scenario::said(&ran, 1, &[word]))?;
+        scenario::well(&mut life, &before)?;
+    }
+    life.finish()?;
+    Ok(())
+}
