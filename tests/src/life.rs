@@ -31,6 +31,11 @@ const SECOND_SERIAL: &str = "dormouse-second";
 /// Bytes of the second disk.
 const SECOND_BYTES: u64 = 384 << 20;
 
+/// Files in a life's folder.
+const INITRAMFS: &str = "initramfs";
+const TARGET_DISK: &str = "dormouse.img";
+const SECOND_DISK_IMAGE: &str = "second.img";
+
 /// What a guest is like.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -56,6 +61,8 @@ pub struct Options {
     pub command_line: String,
     /// More arguments for QEMU.
     pub qemu: Vec<String>,
+    /// Whether the disks outlive a guest that ends well.
+    pub keep_disks: bool,
 }
 
 impl Default for Options {
@@ -72,6 +79,7 @@ impl Default for Options {
             kernel: None,
             command_line: String::new(),
             qemu: Vec::new(),
+            keep_disks: false,
         }
     }
 }
@@ -152,14 +160,14 @@ impl Life {
     /// The same without mounting anything: for kernels without the drivers.
     pub fn begin_bare(artefacts: &Artefacts, name: &str, options: Options) -> Result<Self, Error> {
         let folder = artefacts.fresh_run(name)?;
-        let initramfs = folder.join("initramfs");
+        let initramfs = folder.join(INITRAMFS);
         initramfs::write(artefacts, &initramfs)?;
-        let target = folder.join("dormouse.img");
+        let target = folder.join(TARGET_DISK);
         disk::blank(&target, options.target_bytes.unwrap_or_else(|| image_room(options.memory())))?;
         if options.partition {
             disk::write_one_partition(&target)?;
         }
-        disk::ext4(&folder.join("second.img"), SECOND_BYTES)?;
+        disk::ext4(&folder.join(SECOND_DISK_IMAGE), SECOND_BYTES)?;
         let kernel = options.kernel.clone().unwrap_or_else(|| artefacts.kernel().into());
         let command_line = format!("console=ttyS0,115200 panic=-1 {}", options.command_line);
         let setup = setup(&options, &folder, Boot::Linux { kernel, initramfs, command_line });
@@ -325,8 +333,8 @@ impl Life {
         machine.wait_for_end(POWER_OFF)
     }
 
-    /// Ends the workloads, unmounts, powers off, and checks the second disk's
-    /// file system.
+    /// Ends the workloads, unmounts, powers off, checks the second disk's file
+    /// system, and removes the disks.
     pub fn finish(mut self) -> Result<Check, Error> {
         self.logged(|life| {
             life.guest.call(Call::Stop)?;
@@ -338,17 +346,29 @@ impl Life {
             }
             disk::check_ext4(&life.second_disk())
         })?;
+        self.abandon()?;
         Ok(Check::new("file system", true, "clean after unmounting"))
+    }
+
+    /// Ends the life as it is, and removes the disks.
+    pub fn abandon(self) -> Result<(), Error> {
+        if self.options.keep_disks {
+            return Ok(());
+        }
+        let files = [self.target_disk(), self.second_disk(), self.folder.join(INITRAMFS)];
+        files.iter().try_for_each(|file| {
+            std::fs::remove_file(file).map_err(Error::host(format!("removing {}", file.display())))
+        })
     }
 
     /// The target's disk image on the host.
     pub fn target_disk(&self) -> PathBuf {
-        self.folder.join("dormouse.img")
+        self.folder.join(TARGET_DISK)
     }
 
     /// The second disk's image on the host.
     pub fn second_disk(&self) -> PathBuf {
-        self.folder.join("second.img")
+        self.folder.join(SECOND_DISK_IMAGE)
     }
 
     /// Does something, and adds the serial log's end to what went wrong.
@@ -375,13 +395,13 @@ fn image_room(memory: u64) -> u64 {
 
 fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
     let target = Disk {
-        file: folder.join("dormouse.img"),
+        file: folder.join(TARGET_DISK),
         kind: options.disk,
         serial: TARGET_SERIAL.into(),
         block_size: options.block_size,
     };
     let second = Disk {
-        file: folder.join("second.img"),
+        file: folder.join(SECOND_DISK_IMAGE),
         kind: DiskKind::VirtioBlk,
         serial: SECOND_SERIAL.into(),
         block_size: 512,

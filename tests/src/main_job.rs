@@ -13,7 +13,6 @@ use crate::report::{Cycle, Machine, Report, Said, Sleep, Wake};
 use crate::swsusp;
 use dormouse_handoff::image::State;
 use std::fs;
-use std::path::Path;
 
 /// The console's line while the writer waits before its first write.
 pub const BEFORE_WRITE: &str = "standing still before the first write";
@@ -30,7 +29,7 @@ const LAST: &str = "last";
 /// What the main job is to do.
 #[derive(Clone, Debug)]
 pub struct MainJob {
-    /// The guest.
+    /// The guest; where its disks are kept, so is the stamped ELF.
     pub options: Options,
     /// Hibernations in one life.
     pub cycles: u32,
@@ -39,8 +38,6 @@ pub struct MainJob {
     /// Whether to leave QEMU's memory dump as `memory.raw`, and to compare the
     /// image with it.
     pub dump_memory: bool,
-    /// Whether to leave disks and the stamped ELF in the folder.
-    pub keep: bool,
 }
 
 /// Hears what the main job is about to do.
@@ -110,9 +107,11 @@ impl MainJob {
             checks::all_good(last.unwrap_or_default()).map_err(|e| life.with_log(e))?;
         }
         progress.step("powering off and checking the second disk");
-        let folder = life.folder.clone();
+        let (second, folder) = (life.second_disk(), life.folder.clone());
         report.checks.push(life.finish()?);
-        self.clean_up(&folder)?;
+        if self.options.keep_disks {
+            disk::extract_ext4(&second, STAMPED, &folder.join(STAMPED))?;
+        }
         if self.swsusp {
             progress.step("hibernating and waking with Linux's own");
             let swsusp = swsusp::measure(artefacts, "last-swsusp", &self.options, &fill)?;
@@ -137,7 +136,7 @@ impl MainJob {
             arguments.extend(["--test-wait", "before-write"]);
         }
         let stamped = format!("{SECOND_DISK}/{STAMPED}");
-        if self.keep {
+        if self.options.keep_disks {
             arguments.extend(["--keep-stamped", &stamped]);
         }
         let attempt = life.hibernate(&arguments)?;
@@ -171,17 +170,5 @@ impl MainJob {
         let wake = Wake::new(&said, (awake.answered - awake.started).as_secs_f64());
         let stored_bytes = header.counts.stored * 4096;
         Ok(Cycle { pages: header.counts.into(), stored_bytes, sleep, wake, checks })
-    }
-
-    /// Removes what is large, unless it is to be kept.
-    fn clean_up(&self, folder: &Path) -> Result<(), Error> {
-        if self.keep {
-            return disk::extract_ext4(&folder.join("second.img"), STAMPED, &folder.join(STAMPED));
-        }
-        for name in ["dormouse.img", "second.img", "initramfs"] {
-            let file = folder.join(name);
-            fs::remove_file(&file).map_err(Error::host(format!("removing {}", file.display())))?;
-        }
-        Ok(())
     }
 }

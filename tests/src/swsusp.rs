@@ -30,7 +30,7 @@ pub fn measure(
     fill: &Fill,
 ) -> Result<Swsusp, Error> {
     let device = options.target_name();
-    let mut options = options.clone();
+    let mut options = Options { keep_disks: false, ..options.clone() };
     options.command_line += &format!(" hibernate=nocompress resume={device}");
     let mut life = Life::begin(artefacts, name, options)?;
     let before = life.fill(fill)?;

@@ -56,7 +56,7 @@ fn an_image_is_woken_once_and_never_again() -> Result<(), Failure> {
     life.cut_power();
     let reader = life.reader();
     life.be_refused(&reader, "no disk carries an image to wake")?;
-    Ok(())
+    Ok(life.abandon()?)
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn an_image_cut_off_by_a_power_failure_is_not_woken() -> Result<(), Failure> {
     life.cut_power();
     let reader = life.reader();
     life.be_refused(&reader, "no disk carries an image to wake")?;
-    Ok(())
+    Ok(life.abandon()?)
 }
 
 #[test]
@@ -106,5 +106,5 @@ fn a_discarded_image_is_not_woken() -> Result<(), Failure> {
     life.logged(|_| scenario::said(&discarded, 0, &[]))?;
     let reader = life.reader();
     life.be_refused(&reader, "no disk carries an image to wake")?;
-    Ok(())
+    Ok(life.abandon()?)
 }

@@ -57,5 +57,5 @@ fn a_kernel_without_the_door_is_told_apart() -> Result<(), Failure> {
     let mut life = Life::begin_bare(&artefacts, "without-the-door", options)?;
     let ran = life.guest.run(&["dormouse", "check"])?;
     life.logged(|_| scenario::said(&ran, REFUSED, &["CONFIG_KEXEC_JUMP=y"]))?;
-    Ok(())
+    Ok(life.abandon()?)
 }

@@ -102,6 +102,7 @@ impl Qemu {
             cpus: self.cpus,
             cpu: self.cpu,
             qemu: self.qemu_arguments,
+            keep_disks: self.keep,
             ..Options::default()
         };
         MainJob {
@@ -109,7 +110,6 @@ impl Qemu {
             cycles: self.cycles,
             swsusp: !self.no_swsusp,
             dump_memory: self.dump_memory,
-            keep: self.keep,
         }
     }
 }
