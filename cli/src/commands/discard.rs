@@ -1,0 +1,100 @@
+//! `dormouse discard`: gives a sleeping system up.
+
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::image_file::{ImageError, ImageFile};
+use crate::kept_page::{self, Settled};
+use crate::output::Output;
+use crate::system::System;
+use crate::target::direct::{Direct, Page};
+use crate::target::{Device, usage};
+use clap::Args;
+use dormouse_handoff::image::{Header, HeaderError, State};
+use rustix::fs::{FileType, stat};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Give an image up: the system that sleeps there is lost
+#[derive(Args, Debug)]
+pub struct Discard {
+    /// The disk, partition or file with the image
+    #[arg(value_name = "IMAGE-OR-DEVICE")]
+    pub image: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Discarded<'a> {
+    image: &'a PathBuf,
+    was: &'static str,
+    put_back: bool,
+}
+
+impl Discard {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`Error::Image`] where there is none, [`Error::NotFree`] where the
+    /// device is in use, [`Error::Io`].
+    pub fn run(&self, output: Output) -> Result<Exit> {
+        let disk = self.claim()?;
+        let header = Header::parse(&disk.read(0)?.0).map_err(|error| self.failed(error))?;
+        // A page that cannot be read back whole is worth nothing at its place.
+        let kept = ImageFile::open(&self.image).and_then(|image| image.kept_page());
+        let was = header.state();
+        let kept = match kept {
+            Ok(page) => page,
+            Err(Error::Image { fault: ImageError::Section(_), .. }) => {
+                output.warn("the page that the image kept is damaged; it cannot be put back");
+                Page::zero()
+            }
+            Err(error) => return Err(error),
+        };
+        let settled = kept_page::put_back(&disk, &header, &kept)?;
+        self.tell(output, was, settled);
+        Ok(Exit::Done)
+    }
+
+    /// Opens the device so that nobody else can use it meanwhile.
+    fn claim(&self) -> Result<Direct> {
+        let stat = stat(&self.image).map_err(|errno| Error::Io {
+            doing: "look at",
+            path: self.image.clone(),
+            source: errno.into(),
+        })?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::BlockDevice {
+            return Direct::file(&self.image);
+        }
+        let system = System::this();
+        if let Ok(device) = Device::at(&system, &self.image)
+            && !usage::uses(&system, &device).is_empty()
+        {
+            return Err(Error::NotFree {
+                path: self.image.clone(),
+                reason: "it is in use, so no image lies there".to_owned(),
+                advice: "name the device that has the image".to_owned(),
+            });
+        }
+        Direct::claiming(&self.image)
+    }
+
+    fn tell(&self, output: Output, was: State, settled: Settled) {
+        let path = self.image.display();
+        output.say(match was {
+            State::Valid => format!("{path}: the sleeping system is given up"),
+            State::Writing => format!("{path}: the unfinished image is given up"),
+            State::Consumed | State::Discarded => format!("{path}: the image was used up already"),
+        });
+        if settled == Settled::PutBack {
+            output.say("  what was there before it is put back (a swap area can be used again)");
+        }
+        output.object(&Discarded {
+            image: &self.image,
+            was: was.name(),
+            put_back: settled == Settled::PutBack,
+        });
+    }
+
+    fn failed(&self, error: HeaderError) -> Error {
+        Error::Image { path: self.image.clone(), fault: ImageError::Header(error) }
+    }
+}

@@ -1,0 +1,249 @@
+//! What can be asked for on the command line.
+
+use crate::linux::consoles::SerialConsole;
+use crate::old_kernel;
+use crate::planner::Wishes;
+use crate::system::System;
+use crate::writer_file;
+use clap::{Args, ValueEnum};
+use dormouse_handoff::plan::{self, Action, Fault, Flags, PciAddress, Plan, Stage};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Send this machine to sleep on a disk
+#[derive(Args, Debug)]
+pub struct Hibernate {
+    /// The disk or partition that takes the image
+    #[arg(long, value_name = "DEVICE")]
+    pub target: PathBuf,
+
+    /// Reset the machine afterwards instead of powering it off
+    #[arg(long)]
+    pub reboot: bool,
+
+    /// How many wake-ups that do not get through are tried
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub attempts: u32,
+
+    /// The program that saves memory
+    #[arg(long, value_name = "PATH", default_value = writer_file::DEFAULT_PATH)]
+    pub writer: PathBuf,
+
+    /// Serial line on which it reports: auto, none, or an I/O port such as 0x3f8
+    #[arg(long, value_name = "PORT", default_value = "auto")]
+    pub console: ConsoleChoice,
+
+    /// Tell no other program: neither systemd's sleep hooks nor those in
+    /// /etc/dormouse/sleep.d and wake.d
+    #[arg(long)]
+    pub no_hooks: bool,
+
+    /// Keep a copy of the writer with the plan inside
+    #[arg(long, value_name = "PATH")]
+    pub keep_stamped: Option<PathBuf>,
+
+    /// For tests: wait for a key on the console
+    #[arg(long, value_enum, hide = true)]
+    pub test_wait: Vec<TestWait>,
+
+    /// For tests: let a stage fail (STAGE:error, STAGE:panic, STAGE:page-fault)
+    #[arg(long, hide = true, value_parser = parse_fault)]
+    pub test_fault: Option<(Stage, Fault)>,
+
+    /// For tests: change a field of the plan (FIELD=VALUE)
+    #[arg(long, hide = true)]
+    pub test_plan: Vec<TestPlan>,
+}
+
+impl Hibernate {
+    /// The options as the plan puts them.
+    pub fn wishes(&self, system: &System) -> Wishes {
+        let flags = self.test_wait.iter().fold(Flags::empty(), |flags, wait| flags | wait.flag());
+        Wishes {
+            action: if self.reboot { Action::Reboot } else { Action::PowerOff },
+            attempts: self.attempts,
+            console: match self.console {
+                ConsoleChoice::Auto => old_kernel::serial_console(system),
+                ConsoleChoice::None => None,
+                ConsoleChoice::Port(port) => {
+                    let rate = old_kernel::serial_console(system)
+                        .filter(|console| console.port == port)
+                        .map_or(ConsoleChoice::RATE, |console| console.rate);
+                    Some(SerialConsole { port, rate })
+                }
+            },
+            flags,
+            fault: self.test_fault,
+        }
+    }
+}
+
+/// Where the writer prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsoleChoice {
+    /// Where the kernel does, if that is a serial line.
+    Auto,
+    /// Nowhere.
+    None,
+    /// At this I/O port.
+    Port(u16),
+}
+
+impl ConsoleChoice {
+    /// Baud at a port of which the kernel knows no rate.
+    const RATE: u32 = 115_200;
+}
+
+impl FromStr for ConsoleChoice {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            _ => text
+                .strip_prefix("0x")
+                .and_then(|digits| u16::from_str_radix(digits, 16).ok())
+                .filter(|port| (0x100..=0xfff8).contains(port))
+                .map(Self::Port)
+                .ok_or("not `auto`, `none` or an I/O port such as 0x3f8"),
+        }
+    }
+}
+
+/// A point at which a test stops the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TestWait {
+    /// Before the first write.
+    BeforeWrite,
+    /// Between commit and power-off.
+    BeforePower,
+}
+
+impl TestWait {
+    fn flag(self) -> Flags {
+        match self {
+            Self::BeforeWrite => Flags::WAIT_BEFORE_WRITE,
+            Self::BeforePower => Flags::WAIT_BEFORE_POWER,
+        }
+    }
+}
+
+fn parse_fault(text: &str) -> Result<(Stage, Fault), String> {
+    let (stage, fault) = text.split_once(':').ok_or("not STAGE:FAULT")?;
+    let stage = Stage::ALL.into_iter().find(|known| known.name() == stage);
+    let fault = match fault {
+        "error" => Some(Fault::Error),
+        "panic" => Some(Fault::Panic),
+        "page-fault" => Some(Fault::PageFault),
+        _ => None,
+    };
+    stage.zip(fault).ok_or_else(|| "no such stage or fault".to_owned())
+}
+
+/// A change to a plan that an attempt would never make by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TestPlan {
+    /// A checksum that does not match.
+    Checksum,
+    /// Another version.
+    Version(u32),
+    /// Another place on PCI.
+    Pci(PciAddress),
+    /// Another serial number.
+    Serial(String),
+    /// Another number of blocks of the device.
+    DeviceBlocks(u64),
+    /// Another checksum of the target's first page.
+    FirstPage(u64),
+}
+
+impl TestPlan {
+    /// Makes the change.
+    pub fn apply(&self, plan: &mut Plan) {
+        match self {
+            Self::Checksum => {
+                plan.checksum ^= 1;
+                return;
+            }
+            // Outside of what the checksum covers.
+            Self::Version(version) => plan.version = *version,
+            Self::Pci(address) => plan.target.pci = *address,
+            Self::Serial(serial) => plan::set_text(&mut plan.target.serial, serial),
+            Self::DeviceBlocks(blocks) => plan.target.device_blocks = *blocks,
+            Self::FirstPage(checksum) => plan.target.first_page_checksum = *checksum,
+        }
+        plan.seal();
+    }
+}
+
+impl FromStr for TestPlan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (field, value) = text.split_once('=').ok_or("not FIELD=VALUE")?;
+        let number = || value.parse::<u64>().map_err(|e| e.to_string());
+        match field {
+            "checksum" => Ok(Self::Checksum),
+            "version" => value.parse().map(Self::Version).map_err(|e| format!("{e}")),
+            "pci" => parse_pci(value).map(Self::Pci).ok_or("not SSSS:BB:DD.F".to_owned()),
+            "serial" => Ok(Self::Serial(value.to_owned())),
+            "device-blocks" => number().map(Self::DeviceBlocks),
+            "first-page" => number().map(Self::FirstPage),
+            _ => {
+                Err("no such field: checksum, version, pci, serial, device-blocks, first-page"
+                    .into())
+            }
+        }
+    }
+}
+
+fn parse_pci(text: &str) -> Option<PciAddress> {
+    let mut fields = text.split([':', '.']);
+    let mut next = || u16::from_str_radix(fields.next()?, 16).ok();
+    let (segment, bus, device, function) = (next()?, next()?, next()?, next()?);
+    Some(PciAddress {
+        segment,
+        bus: u8::try_from(bus).ok()?,
+        device: u8::try_from(device).ok()?,
+        function: u8::try_from(function).ok()?,
+        reserved: [0; 3],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dormouse_handoff::plan::{CheckedPlan, PlanError};
+    use zerocopy::IntoBytes;
+
+    #[test]
+    fn consoles_are_words_or_ports() {
+        assert_eq!("auto".parse(), Ok(ConsoleChoice::Auto));
+        assert_eq!("0x2f8".parse(), Ok(ConsoleChoice::Port(0x2f8)));
+        for wrong in ["0x3", "0xffff", "ttyS0", "1016", ""] {
+            assert!(wrong.parse::<ConsoleChoice>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn faults_name_a_stage() {
+        assert_eq!(parse_fault("write:page-fault"), Ok((Stage::Write, Fault::PageFault)));
+        assert!(parse_fault("write:fire").is_err());
+        assert!(parse_fault("nowhere:error").is_err());
+    }
+
+    #[test]
+    fn changed_plans_are_refused_for_the_right_reason() {
+        let refused = |change: &str| {
+            let mut plan = Plan::empty();
+            plan.seal();
+            change.parse::<TestPlan>().unwrap().apply(&mut plan);
+            CheckedPlan::parse(plan.as_bytes()).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(refused("checksum=bad"), PlanError::Checksum);
+        assert_eq!(refused("version=7"), PlanError::Version(7));
+        assert_eq!(refused("pci=0000:00:1f.7"), PlanError::Field("action"));
+        assert!("colour=blue".parse::<TestPlan>().is_err());
+    }
+}

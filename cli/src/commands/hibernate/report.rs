@@ -1,0 +1,271 @@
+//! What became of an attempt.
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::mailbox::Mail;
+use crate::output::{self, Output};
+use dormouse_handoff::mailbox::{self, Statistics};
+use dormouse_handoff::plan::Stage;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// Lines of the writer's log that are shown after a failure.
+const LOG_LINES: usize = 20;
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The machine slept and was woken.
+    Woken,
+    /// The writer came back with an error.
+    Returned,
+    /// The kernel did not jump, or nobody left word in the mailbox.
+    NotEntered,
+    /// It never came to the jump.
+    Failed,
+}
+
+/// What became of an attempt, as `--json` prints and `/run/dormouse/last.json`
+/// keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The target.
+    pub target: String,
+    /// When it ended, in seconds since 1970.
+    pub ended: u64,
+    /// Seconds between the jump and the return, by the clock on the wall.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asleep_seconds: Option<f64>,
+    /// The stage that was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// Why it did not work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The writer's pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write: Option<Pass>,
+    /// The reader's pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<Pass>,
+    /// The last lines of the writer's log, after a failure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+    /// What went wrong on the side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// One pass over the image.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pass {
+    /// Bytes of pages that went over the device.
+    pub data_bytes: u64,
+    /// Bytes of everything else.
+    pub meta_bytes: u64,
+    /// Seconds from entry to the first data command.
+    pub first_data_seconds: f64,
+    /// Seconds from the first data command to the last completion.
+    pub data_seconds: f64,
+    /// Seconds from there to the end of the pass.
+    pub finish_seconds: f64,
+    /// Bytes of pages a second, while they went.
+    pub bytes_per_second: f64,
+}
+
+impl Pass {
+    fn of(statistics: &Statistics) -> Self {
+        let seconds = |us: u64| us as f64 / 1e6;
+        let data_seconds = seconds(statistics.data_us);
+        let rate = statistics.data_bytes as f64 / data_seconds;
+        Self {
+            data_bytes: statistics.data_bytes,
+            meta_bytes: statistics.meta_bytes,
+            first_data_seconds: seconds(statistics.first_data_us),
+            data_seconds,
+            finish_seconds: seconds(statistics.finish_us),
+            bytes_per_second: if rate.is_finite() { rate } else { 0.0 },
+        }
+    }
+
+    fn line(&self, verb: &str) -> String {
+        format!(
+            "  {verb} {} in {:.2} s ({}/s); {:.0} ms before, {:.0} ms after",
+            output::bytes(self.data_bytes),
+            self.data_seconds,
+            output::bytes(self.bytes_per_second as u64),
+            self.first_data_seconds * 1e3,
+            self.finish_seconds * 1e3,
+        )
+    }
+}
+
+impl Report {
+    /// The report after the kernel has come back from the jump, or not made it.
+    pub fn new(
+        target: &Path,
+        away: Duration,
+        jumped: Result<(), Errno>,
+        mail: Option<&Mail>,
+    ) -> Self {
+        let mut report = Self::blank(target);
+        let Some(mail) = mail else {
+            report.message = Some("the mailbox is gone: its pages were moved".to_owned());
+            return report;
+        };
+        report.stage = Stage::from_number(mail.head.stage).map(|stage| stage.name().to_owned());
+        match mailbox::Outcome::from_number(mail.head.outcome) {
+            Some(mailbox::Outcome::Woken) => {
+                report.outcome = Outcome::Woken;
+                report.asleep_seconds = Some(away.as_secs_f64());
+                report.write = Some(Pass::of(&mail.head.write));
+                report.read = Some(Pass::of(&mail.head.read));
+            }
+            Some(mailbox::Outcome::Returned) => {
+                report.outcome = Outcome::Returned;
+                report.message = Some(mail.message());
+                report.log = mail.log_tail(LOG_LINES).into_iter().map(str::to_owned).collect();
+            }
+            _ => {
+                report.message = Some(match jumped {
+                    Err(errno) => Error::Jump(errno).to_string(),
+                    Ok(()) => "the writer left no word: it never ran, or could not read its plan"
+                        .to_owned(),
+                });
+            }
+        }
+        report
+    }
+
+    /// The report of an attempt that never came to the jump.
+    pub fn failed(target: &Path, error: &Error) -> Self {
+        let message = Some(error.to_string());
+        Self { outcome: Outcome::Failed, message, ..Self::blank(target) }
+    }
+
+    fn blank(target: &Path) -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            outcome: Outcome::NotEntered,
+            target: target.display().to_string(),
+            ended: since.map_or(0, |since| since.as_secs()),
+            asleep_seconds: None,
+            stage: None,
+            message: None,
+            write: None,
+            read: None,
+            log: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The exit status that goes with it.
+    pub fn exit(&self) -> Exit {
+        match self.outcome {
+            Outcome::Woken => Exit::Done,
+            Outcome::Returned | Outcome::NotEntered | Outcome::Failed => Exit::Failed,
+        }
+    }
+
+    /// Shows it.
+    pub fn print(&self, output: Output) {
+        for line in self.lines() {
+            output.say(line);
+        }
+        for warning in &self.warnings {
+            output.warn(warning);
+        }
+        output.object(self);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let at = |stage: &Option<String>| {
+            stage.as_ref().map(|stage| format!(" at stage `{stage}`")).unwrap_or_default()
+        };
+        match self.outcome {
+            Outcome::Woken => lines.push(format!(
+                "woken from {} after {}",
+                self.target,
+                output::span(self.asleep_seconds.unwrap_or(0.0))
+            )),
+            Outcome::Returned => lines.push(format!(
+                "the writer came back{}; this system goes on as before",
+                at(&self.stage)
+            )),
+            Outcome::NotEntered | Outcome::Failed => {
+                lines.push("no sleep; this system goes on as before".to_owned());
+            }
+        }
+        lines.extend(self.message.as_ref().map(|message| format!("  {message}")));
+        lines.extend(self.write.map(|pass| pass.line("written")));
+        lines.extend(self.read.map(|pass| pass.line("read")));
+        if !self.log.is_empty() {
+            lines.push("its log ends so:".to_owned());
+            lines.extend(self.log.iter().map(|line| format!("  | {line}")));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dormouse_handoff::mailbox::{Head, blank_page};
+    use zerocopy::FromBytes;
+
+    fn mail(outcome: mailbox::Outcome) -> Mail {
+        let mut head = Head::read_from_prefix(&blank_page(&[1; 16], 0)).unwrap().0;
+        head.outcome = outcome as u32;
+        head.stage = Stage::Write as u32;
+        head.message_length = 9;
+        head.message[..9].copy_from_slice(b"nvme died");
+        head.write =
+            Statistics { data_bytes: 400_000_000, data_us: 2_000_000, ..Statistics::default() };
+        Mail { head, log: "one\ntwo\n".to_owned() }
+    }
+
+    fn report(jumped: Result<(), Errno>, mail: Option<Mail>) -> Report {
+        Report::new(Path::new("/dev/x"), Duration::from_secs(11_520), jumped, mail.as_ref())
+    }
+
+    #[test]
+    fn a_wake_up_tells_rates_and_how_long_it_took() {
+        let report = report(Ok(()), Some(mail(mailbox::Outcome::Woken)));
+        assert_eq!(report.exit(), Exit::Done);
+        assert_eq!(report.lines()[0], "woken from /dev/x after 3 h 12 min");
+        assert_eq!(report.write.unwrap().bytes_per_second, 2e8);
+        assert_eq!(report.read.unwrap().bytes_per_second, 0.0, "nothing read is no rate");
+    }
+
+    #[test]
+    fn a_return_tells_the_writers_own_message() {
+        let report = report(Ok(()), Some(mail(mailbox::Outcome::Returned)));
+        assert_eq!(report.exit(), Exit::Failed);
+        let text = report.lines().join("\n");
+        assert!(text.contains("at stage `write`") && text.contains("nvme died"), "{text}");
+        assert!(text.ends_with("  | one\n  | two"), "{text}");
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_jump_is_told_from_a_writer_that_says_nothing() {
+        let pending = || Some(mail(mailbox::Outcome::Pending));
+        let refused = report(Err(Errno::BUSY), pending());
+        assert!(refused.message.unwrap().contains("did not jump"));
+        let silent = report(Ok(()), pending());
+        assert!(silent.message.unwrap().contains("left no word"));
+        assert_eq!(report(Ok(()), None).outcome, Outcome::NotEntered);
+    }
+
+    #[test]
+    fn a_record_can_be_read_again() {
+        let report = report(Ok(()), Some(mail(mailbox::Outcome::Woken)));
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    }
+}

@@ -1,0 +1,110 @@
+//! `dormouse status`: what happened last, and what lies on a target.
+
+use super::hibernate::{Outcome, Report};
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::output::{self, Output};
+use crate::preflight::SurveyedTarget;
+use crate::run_dir;
+use crate::system::System;
+use clap::Args;
+use serde::Serialize;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// Say what happened last, and what lies on a target
+#[derive(Args, Debug)]
+pub struct Status {
+    /// The disk or partition to look at
+    #[arg(long, value_name = "DEVICE")]
+    pub target: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct State {
+    last: Option<Report>,
+    writer_loaded: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<Target>,
+}
+
+#[derive(Serialize)]
+struct Target {
+    path: PathBuf,
+    content: String,
+    free: bool,
+    swapped_to: bool,
+}
+
+impl Status {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Target`].
+    pub fn run(&self, output: Output) -> Result<Exit> {
+        let system = System::this();
+        let state = State {
+            last: last(&system)?,
+            writer_loaded: system.number("/sys/kernel/kexec_loaded") == Some(1),
+            target: self.target.clone().map(|path| look(&system, path)).transpose()?,
+        };
+        for line in state.lines() {
+            output.say(line);
+        }
+        output.object(&state);
+        Ok(Exit::Done)
+    }
+}
+
+/// The record of the last attempt since the machine was started.
+fn last(system: &System) -> Result<Option<Report>> {
+    let bytes = match system.bytes(run_dir::LAST) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    let report =
+        serde_json::from_slice(&bytes).map_err(|error| Error::read(run_dir::LAST, error.into()))?;
+    Ok(Some(report))
+}
+
+fn look(system: &System, path: PathBuf) -> Result<Target> {
+    let target = SurveyedTarget::look(system, &path)?;
+    Ok(Target {
+        content: target.content.words(),
+        free: target.content.is_free(),
+        swapped_to: crate::target::usage::active_swap(&target.uses).is_some(),
+        path,
+    })
+}
+
+impl State {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        match &self.last {
+            None => lines.push("no attempt since the machine was started".to_owned()),
+            Some(report) => {
+                let ended = SystemTime::UNIX_EPOCH + Duration::from_secs(report.ended);
+                let ago = SystemTime::now().duration_since(ended).unwrap_or_default();
+                let how = match report.outcome {
+                    Outcome::Woken => "woken",
+                    Outcome::Returned => "the writer came back",
+                    Outcome::NotEntered | Outcome::Failed => "no sleep",
+                };
+                let ago = output::span(ago.as_secs_f64());
+                lines.push(format!("last attempt, {ago} ago, on {}: {how}", report.target));
+                lines.extend(report.message.as_ref().map(|message| format!("  {message}")));
+            }
+        }
+        if self.writer_loaded {
+            lines.push("something is loaded for kexec".to_owned());
+        }
+        lines.extend(self.target.as_ref().map(|target| {
+            let swap = if target.swapped_to { ", swapped to" } else { "" };
+            format!("{}: {} on it{swap}", target.path.display(), target.content)
+        }));
+        lines
+    }
+}

@@ -1,0 +1,53 @@
+//! `/proc/self/mountinfo`: what is mounted where (Linux
+//! Documentation/filesystems/proc.rst §3.5).
+
+use super::swaps::unescape;
+
+/// One mounted file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Major and minor number of the file system's device.
+    pub device: (u32, u32),
+    /// Where it is mounted.
+    pub point: String,
+    /// What is mounted, mostly a device's path: btrfs shows device numbers of
+    /// its own, but the path is right.
+    pub source: String,
+}
+
+/// Reads the file; lines that mean nothing are passed over.
+pub fn parse(text: &str) -> Vec<Mount> {
+    text.lines().filter_map(line).collect()
+}
+
+fn line(line: &str) -> Option<Mount> {
+    let (left, right) = line.split_once(" - ")?;
+    let mut left = left.split(' ');
+    let (major, minor) = left.nth(2)?.split_once(':')?;
+    Some(Mount {
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        point: unescape(left.nth(1)?),
+        source: unescape(right.split(' ').nth(1)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_read_with_their_devices() {
+        let text = "\
+25 1 259:2 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p2 rw
+30 25 0:25 /@home /home\\040two rw - btrfs /dev/sdb1 rw,space_cache
+31 25 0:5 / /dev rw - devtmpfs udev rw
+nonsense
+";
+        let mounts = parse(text);
+        assert_eq!(mounts.len(), 3);
+        assert_eq!(mounts[0].device, (259, 2));
+        assert_eq!(mounts[0].point, "/");
+        assert_eq!(mounts[1].point, "/home two");
+        assert_eq!(mounts[1].source, "/dev/sdb1");
+    }
+}

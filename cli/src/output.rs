@@ -1,0 +1,132 @@
+//! How commands speak: lines for people, or one JSON object for programs.
+
+use crate::error::Error;
+use crate::preflight::Finding;
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+
+/// Where output goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    json: bool,
+}
+
+/// An error as `--json` prints it.
+#[derive(Serialize)]
+struct ErrorObject<'a> {
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<&'a [Finding]>,
+}
+
+impl Output {
+    /// Lines, or JSON.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// A line for people; nothing with `--json`.
+    pub fn say(&self, line: impl AsRef<str>) {
+        if !self.json {
+            write_line(&mut std::io::stdout(), line.as_ref());
+        }
+    }
+
+    /// Something that went wrong on the side, for people.
+    pub fn warn(&self, line: impl AsRef<str>) {
+        if !self.json {
+            write_line(&mut std::io::stderr(), &format!("warning: {}", line.as_ref()));
+        }
+    }
+
+    /// The command's result, with `--json`.
+    pub fn object(&self, value: &impl Serialize) {
+        if self.json {
+            match serde_json::to_string_pretty(value) {
+                Ok(text) => write_line(&mut std::io::stdout(), &text),
+                Err(error) => write_line(&mut std::io::stderr(), &format!("error: {error}")),
+            }
+        }
+    }
+
+    /// A command's failure.
+    pub fn error(&self, error: &Error) {
+        let findings = match error {
+            Error::Refused(findings) => Some(findings.as_slice()),
+            _ => None,
+        };
+        if self.json {
+            self.object(&ErrorObject {
+                error: error.to_string(),
+                advice: error.advice(),
+                findings,
+            });
+            return;
+        }
+        let mut stderr = std::io::stderr();
+        for finding in findings.unwrap_or_default() {
+            write_line(&mut stderr, &finding.line());
+        }
+        if findings.is_none() {
+            write_line(&mut stderr, &format!("error: {error}"));
+        }
+        if let Some(advice) = error.advice() {
+            write_line(&mut stderr, &format!("  {advice}"));
+        }
+    }
+
+    /// Whether a progress bar would be seen.
+    pub fn wants_progress(&self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
+    }
+}
+
+/// Writes a line; a reader that has gone away is no reason to die halfway.
+fn write_line(to: &mut impl Write, line: &str) {
+    let _ = writeln!(to, "{line}");
+}
+
+/// Bytes in the unit that fits: `375.2 MB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    let mut value = count as f64 / 1000.0;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        if value < 999.95 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if count < 1000 { format!("{count} bytes") } else { format!("{value:.1} {unit}") }
+}
+
+/// A time span in words: `3 h 12 min`.
+pub fn span(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..172_800 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} days {} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_spans_are_readable() {
+        assert_eq!(bytes(0), "0 bytes");
+        assert_eq!(bytes(375_200_000), "375.2 MB");
+        assert_eq!(bytes(999_960_000), "1.0 GB");
+        assert_eq!(bytes(u64::MAX), "18446.7 PB");
+        assert_eq!(span(2.04), "2.0 s");
+        assert_eq!(span(-1.0), "-1.0 s");
+        assert_eq!(span(11_520.0), "3 h 12 min");
+        assert_eq!(span(1e6), "11 days 13 h");
+    }
+}

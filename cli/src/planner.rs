@@ -1,0 +1,206 @@
+//! Making the plan: everything that the writer must be told, put together.
+
+use crate::linux::consoles::SerialConsole;
+use crate::old_kernel::OldKernel;
+use crate::target::Device;
+use crate::target::direct::Page;
+use dormouse_handoff::checksum::{self, Nonce};
+use dormouse_handoff::mailbox::PAGES;
+use dormouse_handoff::plan::{
+    self, Action, CheckedPlan, Fault, Flags, Machine, Plan, PlanError, PowerFacts, Stage,
+};
+use dormouse_handoff::units::PhysAddr;
+use zerocopy::IntoBytes;
+
+/// What is so on this machine, whoever asks.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// The kernel that is put to sleep.
+    pub kernel: OldKernel,
+    /// Its release.
+    pub kernel_release: String,
+    /// How to power off.
+    pub power: PowerFacts,
+    /// What tells the machine from another.
+    pub machine: Machine,
+    /// Physical address of the RSDP; 0: to be searched for.
+    pub rsdp: u64,
+    /// Where the image goes.
+    pub device: Device,
+}
+
+/// What the user asks for.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// What follows the commit.
+    pub action: Action,
+    /// How many wake-ups are tried.
+    pub attempts: u32,
+    /// Where the writer prints.
+    pub console: Option<SerialConsole>,
+    /// Everything besides the ordinary.
+    pub flags: Flags,
+    /// Tests only: what goes wrong where.
+    pub fault: Option<(Stage, Fault)>,
+}
+
+/// What is chosen for one attempt alone.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Identifies it.
+    pub nonce: Nonce,
+    /// When it began, in seconds since 1970.
+    pub created: u64,
+    /// Where the writer goes.
+    pub window: PhysAddr,
+    /// Bytes of the window.
+    pub window_bytes: u64,
+    /// Where the mailbox is.
+    pub mailbox: [PhysAddr; PAGES],
+    /// The target's first page, as it was read last.
+    pub first_page: Page,
+    /// The page to put back once the image is used up.
+    pub kept_page: Page,
+}
+
+/// The sealed plan.
+///
+/// # Errors
+/// [`PlanError`]: the writer would refuse it.
+pub fn plan(
+    circumstances: &Circumstances,
+    wishes: &Wishes,
+    attempt: &Attempt,
+) -> Result<Box<Plan>, PlanError> {
+    let Circumstances { kernel, device, .. } = circumstances;
+    let mut plan = Box::new(Plan::empty());
+    plan.nonce = attempt.nonce;
+    plan.created = attempt.created;
+    plan.flags = wishes.flags.bits();
+    plan.action = wishes.action as u32;
+    plan.attempts = wishes.attempts;
+    if let Some(console) = wishes.console {
+        plan.console_port = u32::from(console.port);
+        plan.console_baud = console.rate;
+    }
+    if let Some((stage, fault)) = wishes.fault {
+        plan.fault_stage = stage as u32;
+        plan.fault = fault as u32;
+    }
+    plan.window_start = attempt.window;
+    plan.window_bytes = attempt.window_bytes;
+    plan.direct_map = kernel.direct_map;
+    plan.rsdp = PhysAddr(circumstances.rsdp);
+    plan.power = circumstances.power;
+    plan.machine = circumstances.machine;
+    plan::set_text(&mut plan.kernel_release, &circumstances.kernel_release);
+    plan.mailbox = attempt.mailbox;
+
+    let ranges = &kernel.memory.saved;
+    let room = plan.memory.get_mut(..ranges.len()).ok_or(PlanError::Field("memory_count"))?;
+    room.copy_from_slice(ranges);
+    plan.memory_count = ranges.len() as u32;
+
+    plan.target = device.plan_target();
+    plan.target.first_page_checksum = checksum::plain(&attempt.first_page.0);
+    plan.target.kept_page = attempt.kept_page.0;
+    plan.extents[0] = device.extent;
+    plan.extent_count = 1;
+
+    // A text that does not fit is of no use: without it every page is stored.
+    if let Some(room) = plan.vmcoreinfo.get_mut(..kernel.vmcoreinfo.len()) {
+        room.copy_from_slice(&kernel.vmcoreinfo);
+        plan.vmcoreinfo_length = kernel.vmcoreinfo.len() as u32;
+    }
+    plan.seal();
+    CheckedPlan::parse(plan.as_bytes())?;
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::iomem;
+    use dormouse_handoff::extents::Extent;
+    use dormouse_handoff::plan::{PciAddress, Transport};
+    use dormouse_handoff::units::Lba;
+
+    fn circumstances(iomem: &str) -> Circumstances {
+        Circumstances {
+            kernel: OldKernel {
+                memory: iomem::parse(iomem).unwrap(),
+                direct_map: 0xffff_8880_0000_0000,
+                vmcoreinfo: b"OSRELEASE=6.1.192\n".to_vec(),
+            },
+            kernel_release: "6.1.192".into(),
+            power: PowerFacts::default(),
+            machine: Machine::default(),
+            rsdp: 0xf_52e0,
+            device: Device {
+                path: "/dev/nvme0n1p2".into(),
+                name: "nvme0n1p2".into(),
+                disk: "nvme0n1".into(),
+                number: (259, 2),
+                transport: Transport::Nvme,
+                unit: 1,
+                pci: PciAddress { bus: 1, ..PciAddress::default() },
+                block_size: 512,
+                disk_blocks: 1 << 22,
+                serial: "S4EWNX0".into(),
+                extent: Extent { start: Lba(2048), blocks: 1 << 21 },
+            },
+        }
+    }
+
+    fn wishes() -> Wishes {
+        Wishes {
+            action: Action::PowerOff,
+            attempts: 3,
+            console: Some(SerialConsole { port: 0x3f8, rate: 115_200 }),
+            flags: Flags::WAIT_BEFORE_WRITE,
+            fault: None,
+        }
+    }
+
+    fn attempt() -> Attempt {
+        Attempt {
+            nonce: [9; 16],
+            created: 1_800_000_000,
+            window: PhysAddr(0x3fc0_0000),
+            window_bytes: 4 << 20,
+            mailbox: std::array::from_fn(|i| PhysAddr(0x200_0000 + i as u64 * 0x3000)),
+            first_page: Page([1; 4096]),
+            kept_page: Page([2; 4096]),
+        }
+    }
+
+    const IOMEM: &str = "00001000-0009fbff : System RAM\n00100000-3fffffff : System RAM\n";
+
+    #[test]
+    fn the_writer_accepts_what_is_planned() {
+        let plan = plan(&circumstances(IOMEM), &wishes(), &attempt()).unwrap();
+        let checked = CheckedPlan::parse(plan.as_bytes()).unwrap();
+        assert_eq!(checked.memory_pages(), 0x9e + 0x3ff00);
+        assert_eq!(checked.extents().capacity(), 1 << 30);
+        assert_eq!(checked.vmcoreinfo(), b"OSRELEASE=6.1.192\n");
+        assert_eq!(checked.transport(), Transport::Nvme);
+        assert_eq!(plan::text(&checked.target.serial), "S4EWNX0");
+        assert_eq!(checked.target.first_page_checksum, checksum::plain(&[1; 4096]));
+    }
+
+    #[test]
+    fn a_window_outside_ram_is_noticed_before_the_jump() {
+        let mut attempt = attempt();
+        attempt.window = PhysAddr(0x4000_0000);
+        let error = plan(&circumstances(IOMEM), &wishes(), &attempt).unwrap_err();
+        assert_eq!(error, PlanError::Window);
+    }
+
+    #[test]
+    fn a_note_that_does_not_fit_is_left_out() {
+        let mut circumstances = circumstances(IOMEM);
+        circumstances.kernel.vmcoreinfo = vec![b'x'; 4097];
+        let plan = plan(&circumstances, &wishes(), &attempt()).unwrap();
+        assert_eq!(plan.vmcoreinfo_length, 0);
+    }
+}

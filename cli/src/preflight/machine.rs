@@ -1,0 +1,208 @@
+//! Looking at the machine: memory, firmware, and what would disturb the writer.
+
+use super::{Finding, Look};
+use crate::error::Result;
+use crate::linux::iomem::MemoryMap;
+use crate::linux::kernel_config::{Setting, setting};
+use crate::machine::kernel_release;
+use crate::mailbox::Mailbox;
+use crate::old_kernel::{KernelPageFlags, OldKernel};
+use crate::output;
+use crate::system::System;
+use crate::window;
+use dormouse_handoff::plan::PowerFacts;
+use dormouse_handoff::units::PAGE_SIZE;
+use dormouse_power::PowerError;
+
+/// Everything that depends on the machine alone.
+pub fn findings(system: &System) -> Vec<Finding> {
+    let mut findings = vec![memory_encryption(system), watchdogs(system)];
+    findings.extend(iommu(system));
+    findings
+}
+
+/// Physical memory must read as the kernel sees it.
+fn memory_encryption(system: &System) -> Finding {
+    let subject = "memory-encryption";
+    let cpuinfo = system.text("/proc/cpuinfo").unwrap_or_default();
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
+    let refused = |what: &str, advice: &str| {
+        Finding::refused(subject, format!("memory is encrypted ({what})"), advice)
+    };
+    if has("tdx_guest") {
+        return refused("TDX", "use a virtual machine without TDX");
+    }
+    // On a host these flags say what it offers its guests, in a guest what it is.
+    if has("hypervisor") && (has("sev") || has("sev_es") || has("sev_snp")) {
+        return refused("SEV", "use a virtual machine without SEV");
+    }
+    if has("sme") && sme_is_on(system) {
+        return refused("SME", "boot with mem_encrypt=off");
+    }
+    Finding::good(subject, "memory is not encrypted by the kernel")
+}
+
+fn sme_is_on(system: &System) -> bool {
+    let command_line = system.text("/proc/cmdline").unwrap_or_default();
+    let asked = command_line.split_whitespace().rev().find_map(|a| a.strip_prefix("mem_encrypt="));
+    let by_default = || {
+        let config = system.text(format!("/boot/config-{}", kernel_release())).unwrap_or_default();
+        setting(&config, "CONFIG_AMD_MEM_ENCRYPT_ACTIVE_BY_DEFAULT") == Setting::On
+    };
+    asked.map_or_else(by_default, |value| value == "on")
+}
+
+/// A watchdog that user space must feed would reset the machine while the
+/// writer writes.
+fn watchdogs(system: &System) -> Finding {
+    let subject = "watchdog";
+    let folder = "/sys/class/watchdog";
+    let active = system
+        .names(folder)
+        .into_iter()
+        .find(|name| system.line(format!("{folder}/{name}/state")).as_deref() == Some("active"));
+    let Some(name) = active else { return Finding::good(subject, "no watchdog is running") };
+    let timeout = system.number(format!("{folder}/{name}/timeout")).unwrap_or(0);
+    Finding::refused(
+        subject,
+        format!("{name} resets the machine {timeout} s after it was fed last"),
+        "stop the service that feeds it (systemd: RuntimeWatchdogSec=0)",
+    )
+}
+
+fn iommu(system: &System) -> Option<Finding> {
+    let units = system.names("/sys/class/iommu");
+    (!units.is_empty()).then(|| {
+        Finding::note(
+            "iommu",
+            format!(
+                "{} in use: the writer looks whether the kernel has switched it off, and comes back if not",
+                units.join(", ")
+            ),
+        )
+    })
+}
+
+/// How to power off.
+pub fn power(facts: std::result::Result<PowerFacts, PowerError>) -> Look<PowerFacts> {
+    let subject = "power-off";
+    match facts {
+        Ok(facts) => (Some(facts), Finding::good(subject, "ACPI tells how to power off")),
+        Err(error) => {
+            (None, Finding::refused(subject, error.to_string(), "use a machine with working ACPI"))
+        }
+    }
+}
+
+/// The memory map and where the kernel maps it.
+pub fn memory(kernel: Result<OldKernel>) -> Look<OldKernel> {
+    let subject = "memory";
+    let kernel = match kernel {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            let advice = error.advice().unwrap_or("boot another kernel".into());
+            return (None, Finding::refused(subject, error.to_string(), advice));
+        }
+    };
+    if let Some(added) = kernel.memory.added.first() {
+        let text =
+            format!("memory was added after the start ({added}), and is not there at a wake-up");
+        let advice = "unplug that memory, or give it to the machine at its start";
+        return (Some(kernel), Finding::refused(subject, text, advice));
+    }
+    let size = output::bytes(kernel.memory.pages() * PAGE_SIZE);
+    let text = match kernel.vmcoreinfo.is_empty() {
+        false => format!("{size} in {} ranges", kernel.memory.saved.len()),
+        true => format!("{size}; no VMCOREINFO, so that free pages are stored as well"),
+    };
+    (Some(kernel), Finding::good(subject, text))
+}
+
+/// A place for the writer.
+pub fn window(system: &System, memory: &MemoryMap, bytes: u64) -> Finding {
+    let subject = "window";
+    let found = KernelPageFlags::open(system)
+        .map(|mut flags| window::choose(memory, &[], bytes, &mut flags));
+    match found {
+        Ok(Some(address)) => Finding::good(subject, format!("for example at {address}")),
+        Ok(None) => Finding::refused(
+            subject,
+            format!("no {} MiB of memory are free of kernel structures", bytes >> 20),
+            "free some memory, for example by ending a program",
+        ),
+        Err(error) => Finding::refused(
+            subject,
+            error.to_string(),
+            "boot a kernel built with CONFIG_PROC_PAGE_MONITOR=y",
+        ),
+    }
+}
+
+/// Pages that stay where they are.
+pub fn mailbox() -> Finding {
+    let subject = "mailbox";
+    let looked = Mailbox::new().and_then(|mailbox| {
+        mailbox.addresses()?;
+        Ok(mailbox.is_pinned())
+    });
+    match looked {
+        Ok(true) => Finding::good(subject, "pages can be pinned"),
+        Ok(false) => Finding::note(subject, "io_uring is off, so that pages can only be locked"),
+        Err(error) => {
+            let advice = error.advice().unwrap_or("allow io_uring and locked memory".into());
+            Finding::refused(subject, error.to_string(), advice)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::Verdict;
+    use std::fs;
+
+    fn system_with(files: &[(&str, &str)]) -> (tempfile::TempDir, System) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let file = root.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        let system = System::below(root.path());
+        (root, system)
+    }
+
+    fn encryption(flags: &str, command_line: &str) -> Verdict {
+        let cpuinfo = format!("processor\t: 0\nflags\t\t: fpu {flags}\n");
+        let (_root, system) =
+            system_with(&[("proc/cpuinfo", &cpuinfo), ("proc/cmdline", command_line)]);
+        memory_encryption(&system).verdict
+    }
+
+    #[test]
+    fn encrypted_memory_is_a_reason_against_it() {
+        assert_eq!(encryption("sse2 tdx_guest", ""), Verdict::Refused);
+        assert_eq!(encryption("hypervisor sev", ""), Verdict::Refused);
+        assert_eq!(encryption("sme sev", "quiet mem_encrypt=on"), Verdict::Refused);
+    }
+
+    #[test]
+    fn being_able_to_encrypt_is_none() {
+        assert_eq!(encryption("sse2 hypervisor", ""), Verdict::Good);
+        assert_eq!(encryption("sme sev sev_es", ""), Verdict::Good);
+        assert_eq!(encryption("sme", "mem_encrypt=on mem_encrypt=off"), Verdict::Good);
+    }
+
+    #[test]
+    fn a_running_watchdog_is_named() {
+        let (_root, system) = system_with(&[
+            ("sys/class/watchdog/watchdog0/state", "inactive\n"),
+            ("sys/class/watchdog/watchdog1/state", "active\n"),
+            ("sys/class/watchdog/watchdog1/timeout", "30\n"),
+        ]);
+        let finding = watchdogs(&system);
+        assert_eq!(finding.verdict, Verdict::Refused);
+        assert!(finding.text.starts_with("watchdog1 resets the machine 30 s"));
+    }
+}

@@ -1,0 +1,125 @@
+//! Can this machine do it? Everything is looked at, nothing is changed, and
+//! each finding is one line with what to do about it.
+
+mod finding;
+mod kernel;
+mod machine;
+mod target;
+
+pub use finding::{Finding, Verdict};
+pub use target::SurveyedTarget;
+
+use crate::acpi;
+use crate::error::{Error, Result};
+use crate::machine as this_machine;
+use crate::old_kernel::OldKernel;
+use crate::planner::Circumstances;
+use crate::stamp::WriterElf;
+use crate::system::System;
+use dormouse_handoff::plan::PowerFacts;
+use std::path::{Path, PathBuf};
+
+/// What to look at.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The target, where one is named.
+    pub target: Option<PathBuf>,
+    /// The writer.
+    pub writer: PathBuf,
+}
+
+/// Everything that was found.
+#[derive(Debug)]
+pub struct Survey {
+    /// One entry a reason, in the order in which to act on them.
+    pub findings: Vec<Finding>,
+    kernel: Option<OldKernel>,
+    power: Option<PowerFacts>,
+    writer: Option<WriterElf>,
+    target: Option<SurveyedTarget>,
+}
+
+/// What a hibernation needs to know, once nothing stands in its way.
+#[derive(Debug)]
+pub struct Ready {
+    /// What goes into the plan.
+    pub circumstances: Circumstances,
+    /// The writer.
+    pub writer: WriterElf,
+    /// What lies on the target and who uses it.
+    pub target: SurveyedTarget,
+}
+
+impl Survey {
+    /// Looks at everything.
+    pub fn take(system: &System, question: &Question) -> Self {
+        let mut findings = vec![kernel::privilege()];
+        if findings[0].verdict == Verdict::Refused {
+            // Without privilege nearly every other look would be a guess.
+            return Self { findings, kernel: None, power: None, writer: None, target: None };
+        }
+        findings.extend(kernel::findings(system));
+        findings.extend(machine::findings(system));
+        let power = keep(&mut findings, machine::power(acpi::power_facts(system)));
+        let kernel = keep(&mut findings, machine::memory(OldKernel::look(system)));
+        let writer = keep(&mut findings, kernel::writer(&question.writer));
+        if let (Some(kernel), Some(writer)) = (&kernel, &writer) {
+            findings.push(machine::window(system, &kernel.memory, writer.window_bytes()));
+        }
+        findings.push(machine::mailbox());
+        let target = question
+            .target
+            .as_deref()
+            .and_then(|path| look_at(system, path, kernel.as_ref(), &mut findings));
+        Self { findings, kernel, power, writer, target }
+    }
+
+    /// Whether nothing stands in the way.
+    pub fn is_good(&self) -> bool {
+        self.findings.iter().all(|finding| finding.verdict != Verdict::Refused)
+    }
+
+    /// What a hibernation needs to know.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with every reason.
+    pub fn ready(self, system: &System) -> Result<Ready> {
+        let Self { findings, kernel, power, writer, target } = self;
+        let refused: Vec<Finding> =
+            findings.into_iter().filter(|f| f.verdict == Verdict::Refused).collect();
+        match (kernel, power, writer, target) {
+            (Some(kernel), Some(power), Some(writer), Some(target)) if refused.is_empty() => {
+                let circumstances = Circumstances {
+                    kernel,
+                    kernel_release: this_machine::kernel_release(),
+                    power,
+                    machine: this_machine::facts(system),
+                    rsdp: acpi::rsdp(system),
+                    device: target.device.clone(),
+                };
+                Ok(Ready { circumstances, writer, target })
+            }
+            _ => Err(Error::Refused(refused)),
+        }
+    }
+}
+
+/// A look that gives something to go on with, and what to say about it.
+type Look<T> = (Option<T>, Finding);
+
+fn keep<T>(findings: &mut Vec<Finding>, (value, finding): Look<T>) -> Option<T> {
+    findings.push(finding);
+    value
+}
+
+fn look_at(
+    system: &System,
+    path: &Path,
+    kernel: Option<&OldKernel>,
+    findings: &mut Vec<Finding>,
+) -> Option<SurveyedTarget> {
+    let pages = kernel.map(|kernel| kernel.memory.pages());
+    let (target, found) = target::findings(system, path, pages);
+    findings.extend(found);
+    target
+}

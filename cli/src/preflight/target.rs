@@ -1,0 +1,187 @@
+//! Looking at the target: is it the right kind, large enough, and free?
+
+use super::Finding;
+use crate::error::{Error, Result};
+use crate::output;
+use crate::system::System;
+use crate::target::direct::Direct;
+use crate::target::usage::{self, Use};
+use crate::target::{Content, Device};
+use dormouse_handoff::image::Layout;
+use std::path::Path;
+
+/// A target that was looked at.
+#[derive(Debug)]
+pub struct SurveyedTarget {
+    /// Which device it is.
+    pub device: Device,
+    /// Who uses it.
+    pub uses: Vec<Use>,
+    /// What lies on it.
+    pub content: Content,
+}
+
+impl SurveyedTarget {
+    /// Looks at the device at `path`, without changing it.
+    ///
+    /// # Errors
+    /// [`Error::Target`] where it is no target, [`Error::Io`].
+    pub fn look(system: &System, path: &Path) -> Result<Self> {
+        let device = Device::at(system, path)
+            .map_err(|fault| Error::Target { path: path.to_owned(), fault })?;
+        let uses = usage::uses(system, &device);
+        let content = Content::of(&device, &Direct::reading(path)?)?;
+        Ok(Self { device, uses, content })
+    }
+
+    /// Who uses it in a way that cannot be ended for the sake of an image.
+    pub fn obstacle(&self) -> Option<Finding> {
+        let subject = "target-in-use";
+        let path = self.device.path.display();
+        self.uses.iter().find_map(|one| match one {
+            Use::Mounted(point) => Some(Finding::refused(
+                subject,
+                format!("{path} is mounted at {point}"),
+                "choose another device, or unmount it",
+            )),
+            Use::Held(holder) => Some(Finding::refused(
+                subject,
+                format!("{path} is part of {holder} (LVM, RAID or dm-crypt)"),
+                "choose another device",
+            )),
+            Use::Partition(name) => Some(Finding::refused(
+                subject,
+                format!("{path} is a whole disk whose partition {name} is in use"),
+                "name a partition of it that is not in use",
+            )),
+            Use::Swap(_) => None,
+        })
+    }
+}
+
+/// Everything about the target at `path` for an image of `pages` pages of
+/// memory.
+pub fn findings(
+    system: &System,
+    path: &Path,
+    pages: Option<u64>,
+) -> (Option<SurveyedTarget>, Vec<Finding>) {
+    let target = match SurveyedTarget::look(system, path) {
+        Ok(target) => target,
+        Err(error) => {
+            let advice = error.advice().unwrap_or("choose another device".into());
+            return (None, vec![Finding::refused("target", error.to_string(), advice)]);
+        }
+    };
+    let mut findings = vec![identity(&target)];
+    findings.push(target.obstacle().unwrap_or_else(|| free_or_swap(&target)));
+    findings.extend(pages.map(|pages| capacity(&target.device, pages)));
+    findings.push(content(&target));
+    (Some(target), findings)
+}
+
+fn identity(target: &SurveyedTarget) -> Finding {
+    let Device { path, transport, pci, serial, .. } = &target.device;
+    let serial = if serial.is_empty() { "no serial number" } else { serial };
+    Finding::good("target", format!("{}: {transport:?} {pci}, {serial}", path.display()))
+}
+
+fn free_or_swap(target: &SurveyedTarget) -> Finding {
+    let subject = "target-in-use";
+    match usage::active_swap(&target.uses) {
+        Some(swap) if swap.used > 0 => Finding::note(
+            subject,
+            format!(
+                "{} is swapped to ({} in use); it will be swapped off",
+                swap.path,
+                output::bytes(swap.used)
+            ),
+        ),
+        Some(swap) => {
+            Finding::note(subject, format!("{} is swapped to; it will be swapped off", swap.path))
+        }
+        None => Finding::good(subject, "nobody uses it"),
+    }
+}
+
+fn capacity(device: &Device, pages: u64) -> Finding {
+    let subject = "target-size";
+    let needed = Layout::for_pages(pages).total();
+    let there = device.bytes();
+    if there >= needed {
+        return Finding::good(
+            subject,
+            format!("{}, at most {} needed", output::bytes(there), output::bytes(needed)),
+        );
+    }
+    Finding::refused(
+        subject,
+        format!("it holds {there} bytes, and the image may need {needed}"),
+        format!("choose a device of at least {}", output::bytes(needed)),
+    )
+}
+
+fn content(target: &SurveyedTarget) -> Finding {
+    let subject = "target-content";
+    let words = target.content.words();
+    if target.content.is_free() {
+        return Finding::good(subject, format!("{words} on it"));
+    }
+    Finding::refused(subject, format!("{words} on it"), target.content.advice(&target.device.path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::swaps::Swap;
+    use crate::preflight::Verdict;
+    use dormouse_handoff::extents::Extent;
+    use dormouse_handoff::plan::{PciAddress, Transport};
+
+    fn device(bytes: u64) -> Device {
+        Device {
+            path: "/dev/vda".into(),
+            name: "vda".into(),
+            disk: "vda".into(),
+            number: (254, 0),
+            transport: Transport::VirtioBlk,
+            unit: 0,
+            pci: PciAddress::default(),
+            block_size: 512,
+            disk_blocks: bytes / 512,
+            serial: String::new(),
+            extent: Extent { blocks: bytes / 512, ..Extent::default() },
+        }
+    }
+
+    fn target(uses: Vec<Use>, content: Content) -> SurveyedTarget {
+        SurveyedTarget { device: device(1 << 30), uses, content }
+    }
+
+    #[test]
+    fn the_target_must_hold_all_memory_and_the_tables() {
+        let pages = 1 << 18;
+        let needed = Layout::for_pages(pages).total();
+        assert_eq!(capacity(&device(needed), pages).verdict, Verdict::Good);
+        let finding = capacity(&device(needed - 4096), pages);
+        assert_eq!(finding.verdict, Verdict::Refused);
+        assert!(finding.advice.unwrap().contains("at least 1.1 GB"));
+    }
+
+    #[test]
+    fn swap_in_use_is_a_note_and_a_mount_is_in_the_way() {
+        let swap = Use::Swap(Swap { path: "/dev/vda".into(), used: 4096, priority: -2 });
+        let swapped = target(vec![swap], Content::Swap);
+        assert_eq!(swapped.obstacle(), None);
+        assert_eq!(free_or_swap(&swapped).verdict, Verdict::Note);
+        let mounted = target(vec![Use::Mounted("/srv".into())], Content::Blank);
+        assert!(mounted.obstacle().unwrap().text.contains("mounted at /srv"));
+    }
+
+    #[test]
+    fn foreign_data_is_never_overwritten() {
+        let finding = content(&target(vec![], Content::Other("an XFS file system")));
+        assert_eq!(finding.verdict, Verdict::Refused);
+        assert!(finding.advice.unwrap().contains("dormouse prepare /dev/vda --erase"));
+    }
+}

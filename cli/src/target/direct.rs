@@ -1,0 +1,129 @@
+//! Reading and writing a device past the page cache, a page at a time.
+//!
+//! The writer changes the device behind Linux' back, so nothing here may come
+//! from a cache, and nothing may linger in one.
+
+use crate::error::{Error, Result};
+use dormouse_handoff::units::PAGE_SIZE;
+use rustix::fs::{OFlags, fsync};
+use rustix::ioctl::{NoArg, Opcode, ioctl};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A page in memory, aligned as direct I/O wants it.
+#[repr(C, align(4096))]
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Page(pub [u8; PAGE_SIZE as usize]);
+
+impl Page {
+    /// A page of zeros.
+    pub const fn zero() -> Self {
+        Self([0; PAGE_SIZE as usize])
+    }
+
+    /// Whether every byte is zero.
+    pub fn is_zero(&self) -> bool {
+        self.0.iter().all(|byte| *byte == 0)
+    }
+}
+
+/// A block device opened for direct I/O, or a file that stands for one.
+#[derive(Debug)]
+pub struct Direct {
+    file: File,
+    path: PathBuf,
+    is_device: bool,
+}
+
+impl Direct {
+    /// Opens a device to read it; others may use it at the same time.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn reading(path: &Path) -> Result<Self> {
+        Self::open(path, OpenOptions::new().read(true), OFlags::DIRECT)
+    }
+
+    /// Opens a device for ourselves alone: while it is open, nobody can mount
+    /// it, swap to it or build another device on it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; `EBUSY` where somebody uses the device.
+    pub fn claiming(path: &Path) -> Result<Self> {
+        let options = OFlags::DIRECT | OFlags::EXCL | OFlags::SYNC;
+        Self::open(path, OpenOptions::new().read(true).write(true), options)
+    }
+
+    /// Opens a regular file that holds an image.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn file(path: &Path) -> Result<Self> {
+        Self::open(path, OpenOptions::new().read(true).write(true), OFlags::SYNC)
+    }
+
+    fn open(path: &Path, options: &mut OpenOptions, flags: OFlags) -> Result<Self> {
+        let failed = |source| Error::Io { doing: "open", path: path.to_owned(), source };
+        let file = options.custom_flags(flags.bits() as i32).open(path).map_err(failed)?;
+        let is_device = file.metadata().map_err(failed)?.file_type().is_block_device();
+        Ok(Self { file, path: path.to_owned(), is_device })
+    }
+
+    /// The page at byte `offset`, a multiple of [`PAGE_SIZE`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn read(&self, offset: u64) -> Result<Page> {
+        let mut page = Page::zero();
+        self.file.read_exact_at(&mut page.0, offset).map_err(|e| self.error("read", e))?;
+        Ok(page)
+    }
+
+    /// Writes the first `bytes` bytes of a page, a whole number of blocks, and
+    /// waits until they are durable.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, offset: u64, page: &Page, bytes: usize) -> Result<()> {
+        let bytes = &page.0[..bytes.min(page.0.len())];
+        self.file.write_all_at(bytes, offset).map_err(|e| self.error("write", e))?;
+        fsync(&self.file).map_err(|e| self.error("flush", e.into()))
+    }
+
+    /// Makes Linux forget what it has cached of the device; a file's cache is
+    /// never stale.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn forget_cache(&self) -> Result<()> {
+        if !self.is_device {
+            return Ok(());
+        }
+        // BLKFLSBUF of include/uapi/linux/fs.h.
+        const FLUSH_BUFFERS: Opcode = 0x1261;
+        self.control::<FLUSH_BUFFERS>("drop the cache of")
+    }
+
+    /// Makes Linux look for partitions anew.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn look_for_partitions(&self) -> Result<()> {
+        // BLKRRPART of include/uapi/linux/fs.h.
+        const READ_PARTITIONS: Opcode = 0x125f;
+        self.control::<READ_PARTITIONS>("look for partitions of")
+    }
+
+    fn control<const OPCODE: Opcode>(&self, doing: &'static str) -> Result<()> {
+        // SAFETY: both requests of this file take no argument and touch no
+        // memory of this process.
+        let done = unsafe { ioctl(&self.file, NoArg::<OPCODE>::new()) };
+        done.map_err(|e| self.error(doing, e.into()))
+    }
+
+    fn error(&self, doing: &'static str, source: std::io::Error) -> Error {
+        Error::Io { doing, path: self.path.clone(), source }
+    }
+}

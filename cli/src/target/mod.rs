@@ -1,0 +1,10 @@
+//! The target: which device it is, what lies on it, who uses it.
+
+pub mod content;
+pub mod device;
+pub mod direct;
+pub mod swap;
+pub mod usage;
+
+pub use content::Content;
+pub use device::{Device, DeviceError};
