@@ -12,6 +12,8 @@
 
 extern crate alloc;
 
+#[cfg(test)]
+mod conformance;
 mod controllers;
 pub mod dma;
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub struct Namespace<R: Registers> {
     in_flight: InFlight,
     /// How often each slot was used.
     uses: Box<[u16]>,
+    /// Whether something was written since the last flush.
+    unflushed: bool,
     failure: Option<DeviceError>,
 }
 
@@ -94,6 +96,7 @@ impl<R: Registers> Namespace<R> {
             list_bytes,
             in_flight: InFlight::new(slots),
             uses: vec![0; slots].into_boxed_slice(),
+            unflushed: false,
             failure: None,
         })
     }
@@ -184,6 +187,7 @@ impl<R: Registers> BlockQueue for Namespace<R> {
                 limit_ms: IO_LIMIT_MS,
             })
             .ok_or(SubmitError::Full)?;
+        self.unflushed |= request.direction == Direction::Write;
         let prps = prp::build(request.segments, &mut self.lists, slot * self.list_bytes);
         let lba = request.lba.0;
         self.queues.push(Command {
@@ -230,6 +234,7 @@ impl<R: Registers> BlockQueue for Namespace<R> {
         self.ring();
         loop {
             if let Some(completion) = self.poll()? {
+                self.unflushed &= completion.result.is_err();
                 return completion.result;
             }
             core::hint::spin_loop();
@@ -245,7 +250,8 @@ impl<R: Registers> BlockQueue for Namespace<R> {
         }
         // What is in flight is given up: its memory is the caller's again
         // after this.
-        let flushed = if self.in_flight.is_idle() { self.flush() } else { Ok(()) };
+        let flushable = self.unflushed && self.in_flight.is_idle();
+        let flushed = if flushable { self.flush() } else { Ok(()) };
         if flushed.is_ok()
             && let Err(cause) = self.controller.delete(&self.queues)
         {

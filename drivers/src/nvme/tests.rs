@@ -2,6 +2,7 @@ use super::controller::Controller;
 use super::model::{Event, FATAL, Model, Script};
 use super::namespace::Namespace;
 use super::spec::{CompletionEntry, nvm};
+use crate::conformance::{Subject, conforms};
 use crate::fakes::{FakeMachine, at};
 use crate::pci::Endpoint;
 use crate::queue::{BlockQueue, Cause, DeviceError, Direction, Request, Segment, SubmitError};
@@ -54,6 +55,30 @@ impl Bench {
         segments.iter().flat_map(|s| self.machine.read(s.address, s.bytes as usize)).collect()
     }
 }
+
+impl Subject for Bench {
+    fn new() -> Self {
+        Self::new(Script::default())
+    }
+
+    fn machine(&self) -> &'static FakeMachine {
+        self.machine
+    }
+
+    fn address(&self) -> PciAddress {
+        ADDRESS
+    }
+
+    fn open(&self) -> Box<dyn BlockQueue> {
+        Box::new(self.open().unwrap())
+    }
+
+    fn stored(&self, first_byte: usize, bytes: usize) -> Vec<u8> {
+        self.model.disk(first_byte, bytes)
+    }
+}
+
+conforms!(Bench);
 
 fn submit(
     device: &mut impl BlockQueue,
@@ -437,6 +462,8 @@ fn flushes_report_what_goes_wrong() {
 fn shutting_down_leaves_the_controller_as_linux_would() {
     let bench = Bench::new(Script::default());
     let mut device = bench.open().unwrap();
+    submit(&mut device, Direction::Write, 0, &[bench.patterned(1)], 1).unwrap();
+    drain(&mut device, 1);
     device.shutdown().unwrap();
     let events: Vec<_> = bench.model.take_events();
     let order: Vec<_> = events
@@ -450,7 +477,8 @@ fn shutting_down_leaves_the_controller_as_linux_would() {
     assert!(matches!(refused, Err(SubmitError::Device(_))));
     drop(device);
     assert!(bench.model.is_enabled(), "EN is Linux's to clear");
-    bench.open().unwrap();
+    bench.open().unwrap().shutdown().unwrap();
+    assert!(!bench.model.take_events().contains(&Event::Flushed), "nothing was written");
 }
 
 #[test]
