@@ -88,27 +88,9 @@ pub struct Head {
     pub entropy_bits: u32,
     /// Zero.
     pub reserved: u32,
-    /// [`FLAT_GDT`], for the old kernel's return path: up to Linux 6.12 that
-    /// loads segment registers before it has its own GDT again. The writer
-    /// points GDTR here through the old kernel's direct map.
-    pub gdt: [u64; 7],
 }
 
 const _: () = assert!(size_of::<Head>() <= 4096);
-
-/// Flat segments with the selectors of x86-64 Linux (arch/x86/include/asm/
-/// segment.h): kernel code of 32 and 64 bits, kernel data; user code of 32 bits,
-/// user data (which `restore_processor_state` loads), user code of 64 bits. All
-/// are marked accessed, so that the processor need not write to them.
-pub const FLAT_GDT: [u64; 7] = [
-    0,
-    0x00cf_9b00_0000_ffff, // 0x08
-    0x00af_9b00_0000_ffff, // 0x10
-    0x00cf_9300_0000_ffff, // 0x18
-    0x00cf_fb00_0000_ffff, // 0x20
-    0x00cf_f300_0000_ffff, // 0x28
-    0x00af_fb00_0000_ffff, // 0x30
-];
 
 /// Each further page: a piece of the log.
 #[repr(C)]
@@ -141,10 +123,6 @@ pub fn blank_page(nonce: &Nonce, index: usize) -> [u8; 4096] {
     page[..8].copy_from_slice(&MAGIC);
     page[8..24].copy_from_slice(nonce);
     page[24..28].copy_from_slice(&(index as u32).to_le_bytes());
-    if index == 0 {
-        let at = core::mem::offset_of!(Head, gdt);
-        page[at..at + size_of_val(&FLAT_GDT)].copy_from_slice(FLAT_GDT.as_bytes());
-    }
     page
 }
 
@@ -164,10 +142,9 @@ mod tests {
     }
 
     #[test]
-    fn the_head_carries_the_gdt() {
+    fn nobody_has_been_at_a_blank_mailbox() {
         let page = blank_page(&[5; 16], 0);
         let (head, _) = Head::ref_from_prefix(&page).unwrap();
-        assert_eq!(head.gdt, FLAT_GDT);
         assert_eq!(Outcome::from_number(head.outcome), Some(Outcome::Pending));
     }
 }

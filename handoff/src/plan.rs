@@ -27,6 +27,10 @@ pub const MAX_MEMORY_RANGES: usize = 256;
 /// How many extents a plan holds.
 pub const MAX_EXTENTS: usize = 256;
 
+/// Where x86-64 Linux maps the first processor's GDT unless it randomises the
+/// CPU entry area (arch/x86/include/asm/cpu_entry_area.h), as it does from 6.2.
+pub const FIXED_GDT: u64 = 0xffff_fe00_0000_1000;
+
 /// Granularity and alignment of the window, in bytes: one large page.
 pub const WINDOW_ALIGNMENT: u64 = 2 << 20;
 
@@ -338,6 +342,11 @@ pub struct Plan {
     /// Linear address at which the old kernel maps physical address 0
     /// (`page_offset_base`).
     pub direct_map: u64,
+    /// Linear address of the first processor's GDT, under the old kernel's page
+    /// tables; 0: where Linux before 6.2 has it, [`FIXED_GDT`]. Up to 6.12 Linux
+    /// expects it in GDTR when it comes back from a jump, the TSS in it included
+    /// (`restore_processor_state`); later kernels see to it themselves.
+    pub gdt: u64,
     /// Physical address of the ACPI RSDP; 0: to be searched for.
     pub rsdp: PhysAddr,
     /// How to power off and reset.
@@ -391,8 +400,8 @@ pub struct WayBack {
     pub checksum: u64,
     /// As [`Plan::nonce`].
     pub nonce: Nonce,
-    /// As [`Plan::direct_map`].
-    pub direct_map: u64,
+    /// As [`Plan::gdt`].
+    pub gdt: u64,
     /// As [`Plan::mailbox`].
     pub mailbox: [PhysAddr; mailbox::PAGES],
     /// As [`Plan::console_port`].
@@ -411,7 +420,7 @@ impl WayBack {
             magic: Self::MAGIC,
             checksum: 0,
             nonce: plan.nonce,
-            direct_map: plan.direct_map,
+            gdt: plan.gdt,
             mailbox: plan.mailbox,
             console_port: plan.console_port,
             console_baud: plan.console_baud,

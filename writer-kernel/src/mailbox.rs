@@ -29,11 +29,6 @@ impl Mailbox {
         belong.then_some(Self { pages: *pages })
     }
 
-    /// Physical address of the GDT for the old kernel's return path.
-    pub fn gdt(&self) -> PhysAddr {
-        PhysAddr(self.pages[0].0 + core::mem::offset_of!(Head, gdt) as u64)
-    }
-
     /// Changes the first page.
     pub fn update(&self, f: impl FnOnce(&mut Head)) {
         // SAFETY: `find` has seen that the page is the mailbox's; while this

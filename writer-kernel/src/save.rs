@@ -19,7 +19,6 @@ use dormouse_drivers::platform::Exhausted;
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
 use dormouse_drivers::{Controller, open};
 use dormouse_handoff::image::{Header, JumpBack};
-use dormouse_handoff::mailbox::FLAT_GDT;
 use dormouse_handoff::plan::{self, CheckedPlan, Flags, PlanError, Stage, WayBack};
 use dormouse_handoff::units::{PageRange, Pfn};
 use dormouse_transfer::memory::Everything;
@@ -135,15 +134,15 @@ fn fail(error: &Error) -> ! {
 /// one.
 fn prepare_return(way_back: Option<&WayBack>) -> Result<JumpBack, Error> {
     let state = entry::state();
-    let mut jump_back = JumpBack {
+    let jump_back = JumpBack {
         entry: state.return_address,
         cr0: state.cr0,
         cr3: state.cr3,
         cr4: state.cr4,
         efer: state.efer,
         pat: state.pat,
-        gdt: KERNEL_GDT,
-        gdt_limit: 0x7f,
+        gdt: way_back.map(|way| way.gdt).filter(|&gdt| gdt != 0).unwrap_or(plan::FIXED_GDT),
+        gdt_limit: GDT_LIMIT,
     };
     failure::can_return(way_out(&jump_back), None);
 
@@ -158,10 +157,6 @@ fn prepare_return(way_back: Option<&WayBack>) -> Result<JumpBack, Error> {
     if let Some(way) = way_back {
         // SAFETY: just mapped; the CLI names pages of its own, outside the window.
         mailbox = unsafe { Mailbox::find(&way.mailbox, &way.nonce) };
-        if let Some(mailbox) = &mailbox {
-            jump_back.gdt = way.direct_map.wrapping_add(mailbox.gdt().0);
-            jump_back.gdt_limit = size_of_val(&FLAT_GDT) as u64 - 1;
-        }
     }
     MACHINE.set_space(space);
     failure::can_return(way_out(&jump_back), mailbox);
@@ -171,9 +166,8 @@ fn prepare_return(way_back: Option<&WayBack>) -> Result<JumpBack, Error> {
     Ok(jump_back)
 }
 
-/// Where x86-64 Linux maps the first processor's own GDT, unless it randomises
-/// the CPU entry area: the last resort where there is no mailbox.
-const KERNEL_GDT: u64 = 0xffff_fe00_0000_1000;
+/// Bytes of Linux' GDT minus one: 16 descriptors (arch/x86/include/asm/segment.h).
+const GDT_LIMIT: u64 = 16 * 8 - 1;
 
 /// The processor's state for going back.
 pub fn way_out(jump_back: &JumpBack) -> WayOut {
