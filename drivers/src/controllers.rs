@@ -4,7 +4,7 @@ use crate::guard::Guarded;
 use crate::pci::{Function, functions};
 use crate::platform::Platform;
 use crate::queue::{BlockQueue, Cause, DeviceError};
-use crate::{nvme, place::Place, virtio_blk};
+use crate::{ahci, nvme, place::Place, virtio_blk};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use dormouse_handoff::plan::{PciAddress, Transport};
@@ -13,6 +13,7 @@ use dormouse_handoff::plan::{PciAddress, Transport};
 const DRIVERS: &[Driver] = &[
     nvme::DRIVER, //
     virtio_blk::DRIVER,
+    ahci::DRIVER,
 ];
 
 /// What opening a unit comes to.

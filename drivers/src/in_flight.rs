@@ -77,6 +77,14 @@ impl InFlight {
         Some(index)
     }
 
+    /// Gives the commands in flight all their time again: a driver holds them
+    /// back, they are not late.
+    pub fn restart(&mut self, now_us: u64) {
+        for slot in &mut self.slots {
+            slot.deadline_us = now_us.saturating_add(slot.record.limit_ms.saturating_mul(1000));
+        }
+    }
+
     /// Whether a command is in flight in this slot, of which there may be no
     /// such.
     pub fn is_busy(&self, slot: usize) -> bool {
@@ -160,6 +168,15 @@ mod tests {
         assert_eq!(table.overdue(40_000).map(|record| record.tag), Some(2));
         table.finish(1);
         assert_eq!(table.overdue(40_000).map(|record| record.tag), Some(3));
+    }
+
+    #[test]
+    fn a_command_that_was_held_back_has_all_its_time() {
+        let mut table = InFlight::new(1);
+        table.start(record(1, 30), 0);
+        table.restart(20_000);
+        assert_eq!(table.overdue(49_999), None);
+        assert!(table.overdue(50_000).is_some());
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+mod ahci;
 #[cfg(test)]
 mod conformance;
 mod controllers;
@@ -19,6 +20,7 @@ pub mod dma;
 #[cfg(test)]
 pub mod fakes;
 pub mod guard;
+mod health;
 mod in_flight;
 pub mod iommu;
 mod nvme;

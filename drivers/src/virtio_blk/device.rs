@@ -3,8 +3,10 @@
 use super::negotiate;
 use super::queue::SplitQueue;
 use super::shape::{self, Shape};
-use super::slots::{InFlight, Slots};
+use super::slots::Slots;
 use super::spec::{Features, Operation, SECTOR_SIZE, status};
+use crate::health::Health;
+use crate::in_flight::Record;
 use crate::pci::Endpoint;
 use crate::place::Place;
 use crate::platform::Platform;
@@ -13,7 +15,6 @@ use crate::queue::{
     SubmitError,
 };
 use crate::scatter::pieces;
-use crate::wait::deadline_us;
 use alloc::format;
 use alloc::string::{String, ToString};
 use dormouse_handoff::units::Lba;
@@ -25,8 +26,6 @@ const QUEUE: u16 = 0;
 const REQUEST_LIMIT_MS: u64 = 30_000;
 /// Time for a flush, which may have much to write, in milliseconds.
 const FLUSH_LIMIT_MS: u64 = 60_000;
-/// How often a device that answers nothing is asked how it is, in microseconds.
-const LOOK_INTERVAL_US: u64 = 100_000;
 
 /// A virtio block device that is set up.
 pub struct VirtioBlk<T: Transport> {
@@ -34,25 +33,15 @@ pub struct VirtioBlk<T: Transport> {
     place: Place,
     endpoint: Endpoint,
     transport: T,
-    state: State,
+    health: Health,
     read_only: bool,
     geometry: Geometry,
     identity: Identity,
     shape: Shape,
     queue: SplitQueue,
     slots: Slots,
-    /// When to look at the device's status next.
-    look_us: u64,
-}
-
-/// What the device is good for.
-enum State {
-    /// It takes requests.
-    Live,
-    /// It is of no use any more, for this reason; it may still reach memory.
-    Failed(DeviceError),
-    /// It is reset and reaches no memory.
-    Stopped,
+    /// Whether something was written since the last flush.
+    unflushed: bool,
 }
 
 impl<T: Transport> VirtioBlk<T> {
@@ -104,14 +93,14 @@ impl<T: Transport> VirtioBlk<T> {
             place,
             endpoint,
             transport,
-            state: State::Live,
+            health: Health::Live,
             read_only: features.contains(Features::RO),
             geometry,
             identity: Identity { model: "virtio-blk".to_string(), serial: String::new() },
             shape,
             queue,
             slots,
-            look_us: 0,
+            unflushed: false,
         };
         device.identity.serial = device.read_serial()?;
         Ok(device)
@@ -133,15 +122,14 @@ impl<T: Transport> VirtioBlk<T> {
     /// Runs a command of the driver's own to its end, with nothing else in
     /// flight, and answers the device's status.
     fn execute(&mut self, operation: Operation, data: Option<Segment>) -> Result<u8, DeviceError> {
-        if let Some(error) = self.failure(operation.name()) {
-            return Err(error);
-        }
-        if self.slots.in_flight() != 0 {
+        self.health.check(&self.place, operation.name())?;
+        let record = record(operation, None, 0);
+        if !self.slots.in_flight().is_idle() {
             let cause = Cause::Unsupported("a command while requests are in flight");
-            return Err(self.place.error(operation.name(), cause));
+            return Err(record.error(&self.place, cause));
         }
-        self.begin(operation, None, None, 0, data.into_iter())
-            .ok_or_else(|| self.place.error(operation.name(), Cause::Exhausted))?;
+        self.begin(operation, record, 0, data.into_iter())
+            .ok_or_else(|| record.error(&self.place, Cause::Exhausted))?;
         self.ring();
         loop {
             if let Some((_, status)) = self.reap()? {
@@ -155,92 +143,64 @@ impl<T: Transport> VirtioBlk<T> {
     fn begin(
         &mut self,
         operation: Operation,
-        tag: Option<u32>,
-        lba: Option<Lba>,
+        record: Record,
         sector: u64,
         data: impl Iterator<Item = Segment>,
     ) -> Option<()> {
-        let deadline_us = deadline_us(self.platform, limit_ms(operation));
-        let record = InFlight { operation, lba, tag, deadline_us };
-        self.slots.start(&mut self.queue, record, sector, data)
+        let slot = self.slots.in_flight().start(record, self.platform.now_us())?;
+        self.slots.build(&mut self.queue, slot, operation, sector, data);
+        Some(())
     }
 
     /// The next request that has come to its end, and its status. An error is
     /// the end of the device.
-    fn reap(&mut self) -> Result<Option<(InFlight, u8)>, DeviceError> {
-        let answer = self.queue.take_used(self.slots.in_flight()).and_then(|head| match head {
-            Some(head) => self.slots.finish(head).map(Some),
-            None => Ok(None),
-        });
-        match answer {
+    fn reap(&mut self) -> Result<Option<(Record, u8)>, DeviceError> {
+        match self.take() {
             Ok(Some((record, status::UNANSWERED))) => {
-                Err(self.fail(record, Cause::Protocol("a request came back without a status")))
+                let cause = Cause::Protocol("a request came back without a status");
+                Err(self.health.fail(record.error(&self.place, cause)))
             }
             Ok(Some(answer)) => Ok(Some(answer)),
             Ok(None) => self.look().map(|()| None),
-            Err(cause) => {
-                let error = self.place.error("poll", cause);
-                self.state = State::Failed(error.clone());
-                Err(error)
-            }
+            Err(cause) => Err(self.health.fail(self.place.error("poll", cause))),
+        }
+    }
+
+    fn take(&mut self) -> Result<Option<(Record, u8)>, Cause> {
+        match self.queue.take_used(self.slots.depth())? {
+            Some(head) => self.slots.finish(head).map(Some),
+            None => Ok(None),
         }
     }
 
     /// Makes sure that a device with nothing to say is still alive, and not
     /// late.
     fn look(&mut self) -> Result<(), DeviceError> {
-        if self.slots.in_flight() == 0 {
-            return Ok(());
-        }
         let now = self.platform.now_us();
-        if now < self.look_us {
+        if !self.slots.in_flight().is_look_due(now) {
             return Ok(());
         }
-        self.look_us = now.saturating_add(LOOK_INTERVAL_US);
         if let Some(cause) = negotiate::trouble(&self.transport) {
-            let error = self.place.error("poll", cause);
-            self.state = State::Failed(error.clone());
-            return Err(error);
+            return Err(self.health.fail(self.place.error("poll", cause)));
         }
-        match self.slots.overdue(now) {
+        match self.slots.in_flight().overdue(now) {
             // A machine that stood still meanwhile does not make a device late.
             Some(late) if !self.queue.has_used() => {
-                Err(self.fail(late, Cause::Timeout(limit_ms(late.operation))))
+                let cause = Cause::Timeout(late.limit_ms);
+                Err(self.health.fail(late.error(&self.place, cause)))
             }
             _ => Ok(()),
         }
     }
 
-    /// Ends the device because of what became of one request.
-    fn fail(&mut self, record: InFlight, cause: Cause) -> DeviceError {
-        let error = self.error_of(&record, cause);
-        self.state = State::Failed(error.clone());
-        error
-    }
-
-    fn error_of(&self, record: &InFlight, cause: Cause) -> DeviceError {
-        DeviceError { lba: record.lba, ..self.place.error(record.operation.name(), cause) }
-    }
-
-    /// Why the device takes nothing, if it does not.
-    fn failure(&self, operation: &'static str) -> Option<DeviceError> {
-        match &self.state {
-            State::Live => None,
-            State::Failed(error) => Some(error.clone()),
-            State::Stopped => {
-                Some(self.place.error(operation, Cause::Dead("the driver has shut it down")))
-            }
-        }
-    }
-
     /// Resets the device and takes memory away from it, whatever its state.
     fn stop(&mut self) -> Result<(), DeviceError> {
-        if matches!(self.state, State::Stopped) {
+        if matches!(self.health, Health::Stopped) {
             return Ok(());
         }
         let reset = negotiate::reset(self.platform, &mut self.transport);
         self.endpoint.stop_dma();
-        self.state = State::Stopped;
+        self.health = Health::Stopped;
         reset.map_err(|cause| self.place.error("reset", cause))
     }
 }
@@ -255,23 +215,23 @@ impl<T: Transport> BlockQueue for VirtioBlk<T> {
     }
 
     fn submit(&mut self, request: &Request<'_>) -> Result<(), SubmitError> {
-        let (operation, refused) = match request.direction {
-            Direction::Read => (Operation::Read, false),
-            Direction::Write => (Operation::Write, self.read_only),
-        };
-        if let Some(error) = self.failure(operation.name()) {
-            return Err(SubmitError::Device(error));
-        }
+        self.health.check(&self.place, request.operation()).map_err(SubmitError::Device)?;
         request.check(&self.geometry)?;
-        if refused {
-            let cause = Cause::Unsupported("the device is read-only");
-            return Err(SubmitError::Device(self.place.error_at("write", request.lba, cause)));
-        }
+        let operation = match request.direction {
+            Direction::Read => Operation::Read,
+            Direction::Write if self.read_only => {
+                let cause = Cause::Unsupported("the device is read-only");
+                return Err(SubmitError::Device(self.place.error_at("write", request.lba, cause)));
+            }
+            Direction::Write => Operation::Write,
+        };
         // Checked against the capacity, which counts sectors in 64 bits.
         let sector = request.lba.0 * u64::from(self.geometry.block_size / SECTOR_SIZE);
+        let record = record(operation, Some(request.lba), request.tag);
         let data = pieces(request.segments, self.shape.longest_piece);
-        self.begin(operation, Some(request.tag), Some(request.lba), sector, data)
-            .ok_or(SubmitError::Full)
+        self.begin(operation, record, sector, data).ok_or(SubmitError::Full)?;
+        self.unflushed |= operation == Operation::Write;
+        Ok(())
     }
 
     fn ring(&mut self) {
@@ -281,37 +241,33 @@ impl<T: Transport> BlockQueue for VirtioBlk<T> {
     }
 
     fn poll(&mut self) -> Result<Option<Completion>, DeviceError> {
-        if let Some(error) = self.failure("poll") {
-            return Err(error);
-        }
+        self.health.check(&self.place, "poll")?;
         let Some((record, status)) = self.reap()? else {
             return Ok(None);
         };
-        let result = match status_cause(status) {
-            None => Ok(()),
-            Some(cause) => Err(self.error_of(&record, cause)),
-        };
-        // Commands of the driver's own are never left behind by `execute`.
-        Ok(record.tag.map(|tag| Completion { tag, result }))
+        let result = status_result(status).map_err(|cause| record.error(&self.place, cause));
+        Ok(Some(Completion { tag: record.tag, result }))
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {
+        self.health.check(&self.place, "flush")?;
         if !self.geometry.write_cache {
-            return self.failure("flush").map_or(Ok(()), Err);
+            return Ok(());
         }
         if !self.geometry.can_flush {
             let cause = Cause::Unsupported("a volatile write cache without a way to flush it");
             return Err(self.place.error("flush", cause));
         }
-        match status_cause(self.execute(Operation::Flush, None)?) {
-            None => Ok(()),
-            Some(cause) => Err(self.place.error("flush", cause)),
-        }
+        status_result(self.execute(Operation::Flush, None)?)
+            .map_err(|cause| self.place.error("flush", cause))?;
+        self.unflushed = false;
+        Ok(())
     }
 
     fn shutdown(&mut self) -> Result<(), DeviceError> {
-        let usable = matches!(self.state, State::Live) && self.slots.in_flight() == 0;
-        let flushed = if usable && self.geometry.can_flush { self.flush() } else { Ok(()) };
+        let live = matches!(self.health, Health::Live);
+        let flushable = live && self.unflushed && self.slots.in_flight().is_idle();
+        let flushed = if flushable { self.flush() } else { Ok(()) };
         // A reset device is also what Linux leaves behind when it freezes.
         self.stop().and(flushed)
     }
@@ -325,20 +281,21 @@ impl<T: Transport> Drop for VirtioBlk<T> {
     }
 }
 
-/// Time for a request to come back, in milliseconds.
-fn limit_ms(operation: Operation) -> u64 {
-    match operation {
+/// What has to be remembered of a request.
+fn record(operation: Operation, lba: Option<Lba>, tag: u32) -> Record {
+    let limit_ms = match operation {
         Operation::Flush => FLUSH_LIMIT_MS,
         Operation::Read | Operation::Write | Operation::GetId => REQUEST_LIMIT_MS,
-    }
+    };
+    Record { operation: operation.name(), lba, tag, limit_ms }
 }
 
-/// What a status other than success says (virtio 1.2, §5.2.6).
-fn status_cause(status: u8) -> Option<Cause> {
-    match status {
-        status::OK => None,
-        status::IOERR => Some(Cause::Status("I/O error (VIRTIO_BLK_S_IOERR)".to_string())),
-        status::UNSUPP => Some(Cause::Status("not supported (VIRTIO_BLK_S_UNSUPP)".to_string())),
-        other => Some(Cause::Status(format!("unknown status {other:#04x}"))),
-    }
+/// What a status says (virtio 1.2, §5.2.6).
+fn status_result(status: u8) -> Result<(), Cause> {
+    Err(Cause::Status(match status {
+        status::OK => return Ok(()),
+        status::IOERR => "I/O error (VIRTIO_BLK_S_IOERR)".to_string(),
+        status::UNSUPP => "not supported (VIRTIO_BLK_S_UNSUPP)".to_string(),
+        other => format!("unknown status {other:#04x}"),
+    }))
 }

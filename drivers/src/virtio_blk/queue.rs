@@ -98,15 +98,15 @@ impl SplitQueue {
     }
 
     /// The head of the next chain that the device is done with, as it says;
-    /// at most `in_flight` can be.
-    pub fn take_used(&mut self, in_flight: usize) -> Result<Option<u32>, Cause> {
+    /// there are never more than `most`.
+    pub fn take_used(&mut self, most: usize) -> Result<Option<u32>, Cause> {
         let (_, index) = self.used_flags_and_index();
         let ready = index.wrapping_sub(self.taken);
         if ready == 0 {
             return Ok(None);
         }
-        if usize::from(ready) > in_flight {
-            return Err(Cause::Protocol("more requests came back than are in flight"));
+        if usize::from(ready) > most {
+            return Err(Cause::Protocol("more requests came back than can be in flight"));
         }
         let entry = usize::from(self.taken % self.size);
         let offset = self.used + RING_HEADER + entry * size_of::<UsedElement>();

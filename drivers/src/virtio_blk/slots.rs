@@ -1,4 +1,4 @@
-//! Requests in flight: their memory, and the driver's own record of them.
+//! The memory of requests in flight.
 //!
 //! Slot `i` owns descriptor `i` of the queue where chains lie in tables of
 //! their own, else descriptors `i * chain` and on. So a chain's head says whose
@@ -8,35 +8,20 @@ use super::queue::SplitQueue;
 use super::shape::Shape;
 use super::spec::{Descriptor, ID_BYTES, Operation, RequestHeader, status};
 use crate::dma::DmaBuffer;
+use crate::in_flight::{InFlight, Record};
 use crate::platform::{Exhausted, Platform};
 use crate::queue::{Cause, Segment};
-use alloc::vec;
-use alloc::vec::Vec;
-use dormouse_handoff::units::Lba;
 
 /// A request's own bytes behind its table: header, then status.
 const HEADER_AND_STATUS: usize = size_of::<RequestHeader>() + 16;
 /// Room for a serial number, rounded up.
 const ID_ROOM: usize = 32;
 
-/// What the driver has to know of a request until it ends.
-#[derive(Clone, Copy, Debug)]
-pub struct InFlight {
-    /// What was asked for.
-    pub operation: Operation,
-    /// The first block, for messages.
-    pub lba: Option<Lba>,
-    /// The caller's tag; none for a command of the driver's own.
-    pub tag: Option<u32>,
-    /// When an answer is overdue, on the platform's clock.
-    pub deadline_us: u64,
-}
-
 /// All slots.
 pub struct Slots {
     memory: DmaBuffer,
-    records: Vec<Option<InFlight>>,
-    in_flight: usize,
+    in_flight: InFlight,
+    depth: usize,
     indirect: bool,
     chain: usize,
     stride: usize,
@@ -51,53 +36,52 @@ impl Slots {
         let depth = usize::from(shape.depth);
         Ok(Self {
             memory: DmaBuffer::allocate(platform, depth * stride + ID_ROOM)?,
-            records: vec![None; depth],
-            in_flight: 0,
+            in_flight: InFlight::new(depth),
+            depth,
             indirect: shape.indirect,
             chain,
             stride,
         })
     }
 
-    /// How many requests are in flight.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
+    /// What is in flight.
+    pub fn in_flight(&mut self) -> &mut InFlight {
+        &mut self.in_flight
     }
 
-    /// The earliest request that is overdue at `now_us`.
-    pub fn overdue(&self, now_us: u64) -> Option<InFlight> {
-        let late = self.records.iter().flatten().filter(|record| record.deadline_us <= now_us);
-        late.min_by_key(|record| record.deadline_us).copied()
+    /// How many requests can be in flight.
+    pub fn depth(&self) -> usize {
+        self.depth
     }
 
     /// Where a serial number can be read into.
     pub fn id_room(&self) -> Segment {
-        let address = self.memory.address(self.records.len() * self.stride);
+        let address = self.memory.address(self.depth * self.stride);
         Segment { address, bytes: ID_BYTES as u32 }
     }
 
     /// The serial number that was read.
     pub fn id(&self) -> [u8; ID_BYTES] {
-        self.memory.read(self.records.len() * self.stride)
+        self.memory.read(self.depth * self.stride)
     }
 
-    /// Builds a request's chain and offers it to the queue; `None` if all slots
-    /// are taken. There are at most as many `pieces` as the shape's chains have
+    /// Builds a request's chain in a slot that is taken for it, and offers it to
+    /// the queue. There are at most as many `pieces` as the shape's chains have
     /// room for.
-    pub fn start(
+    pub fn build(
         &mut self,
         queue: &mut SplitQueue,
-        record: InFlight,
+        slot: usize,
+        operation: Operation,
         sector: u64,
         pieces: impl Iterator<Item = Segment>,
-    ) -> Option<()> {
-        let slot = self.records.iter().position(Option::is_none)?;
-        let header = RequestHeader { operation: record.operation as u32, reserved: 0, sector };
+    ) {
+        let header = RequestHeader { operation: operation as u32, reserved: 0, sector };
         let (header_at, status_at) = (self.header_offset(slot), self.status_offset(slot));
         self.memory.write(header_at, header);
         self.memory.write(status_at, status::UNANSWERED);
 
-        let data_flags = if record.operation.is_device_to_memory() { Descriptor::WRITE } else { 0 };
+        let data_flags = if operation.is_device_to_memory() { Descriptor::WRITE } else { 0 };
         let mut links = 0;
         let header_bytes = size_of::<RequestHeader>() as u32;
         let header = (self.memory.address(header_at).0, header_bytes, 0);
@@ -123,20 +107,15 @@ impl Slots {
             queue.write_descriptor(head, table);
         }
         queue.offer(head);
-        self.records[slot] = Some(record);
-        self.in_flight += 1;
-        Some(())
     }
 
     /// Ends the request whose chain began at `head`, as the device says;
     /// answers what it was and the device's status.
-    pub fn finish(&mut self, head: u32) -> Result<(InFlight, u8), Cause> {
-        let slot = (0..self.records.len()).find(|slot| u32::from(self.head(*slot)) == head);
-        let slot = slot.ok_or(Cause::Protocol("a request came back that never existed"))?;
-        let record = self.records[slot]
-            .take()
-            .ok_or(Cause::Protocol("a request came back that is not in flight"))?;
-        self.in_flight -= 1;
+    pub fn finish(&mut self, head: u32) -> Result<(Record, u8), Cause> {
+        let slot = (0..self.depth).find(|slot| u32::from(self.head(*slot)) == head);
+        let finished = slot.and_then(|slot| Some((slot, self.in_flight.finish(slot)?)));
+        let (slot, record) =
+            finished.ok_or(Cause::Protocol("a request came back that is not in flight"))?;
         Ok((record, self.memory.read(self.status_offset(slot))))
     }
 

@@ -1,0 +1,114 @@
+//! Serial ATA behind AHCI, by revision 1.3.1 of its specification.
+//!
+//! ```text
+//!    Controller::take_over       Port::attach        Disk::start
+//!  found as it is ──> all ports still ──> link up, ──> identified ──> submit, ring, poll
+//!                       │       ^         device ready                     │ fault
+//!                       └ reset ┘ if one                   ^── recover ────┘
+//!                                 does not stop
+//! ```
+//!
+//! One port of a controller is used at a time. Where disk and controller can,
+//! requests are queued in the disk (NCQ), else in the controller.
+
+mod ata;
+mod commands;
+mod controller;
+mod disk;
+mod flight;
+mod identify;
+mod port;
+mod spec;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+use crate::controllers::{Driver, Opened};
+use crate::dma::DmaBuffer;
+use crate::pci::Endpoint;
+use crate::place::Place;
+use crate::platform::Platform;
+use crate::queue::{Cause, DeviceError};
+use crate::registers::{Mmio, Registers};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use controller::{Controller, register_bytes};
+use disk::Disk;
+use dormouse_handoff::plan::{PciAddress, Transport};
+use spec::{ABAR, LIST_BYTES, RECEIVED_BYTES, host};
+
+/// This driver, for the list of drivers.
+pub(crate) const DRIVER: Driver = Driver {
+    transport: Transport::Ahci,
+    claims: |function| {
+        // Mass storage, Serial ATA, AHCI.
+        let class = function.class;
+        (class.base, class.sub, class.interface) == (0x01, 0x06, 0x01)
+    },
+    units,
+    open,
+};
+
+fn units(platform: &'static dyn Platform, address: PciAddress) -> Result<Vec<u32>, DeviceError> {
+    let place = Place::controller("ahci", address);
+    let (endpoint, registers) =
+        map(platform, address).map_err(|cause| place.error("map registers", cause))?;
+    let disks = list_disks(platform, &endpoint, registers);
+    endpoint.stop_dma();
+    disks.map_err(|cause| place.error("list disks", cause))
+}
+
+fn open(platform: &'static dyn Platform, address: PciAddress, port: u32) -> Opened {
+    let place = Place::controller("ahci", address);
+    let (endpoint, registers) =
+        map(platform, address).map_err(|cause| place.error("map registers", cause))?;
+    let disk = Controller::take_over(platform, registers)
+        .map_err(|cause| place.error("take over", cause))
+        .and_then(|controller| {
+            Disk::start(platform, place.unit("port", port), endpoint, controller, port)
+        });
+    match disk {
+        Ok(disk) => Ok(Box::new(disk)),
+        Err(error) => {
+            endpoint.stop_dma();
+            Err(error)
+        }
+    }
+}
+
+fn map(platform: &'static dyn Platform, address: PciAddress) -> Result<(Endpoint, Mmio), Cause> {
+    let endpoint = Endpoint::enable(platform, address)?;
+    let bytes = register_bytes(&endpoint.map(ABAR, 0, host::PORTS)?);
+    let registers = endpoint.map(ABAR, 0, bytes)?;
+    Ok((endpoint, registers))
+}
+
+/// The ports that have a disk. Leaves all of them stopped.
+fn list_disks<R: Registers>(
+    platform: &dyn Platform,
+    endpoint: &Endpoint,
+    registers: R,
+) -> Result<Vec<u32>, Cause> {
+    let controller = Controller::take_over(platform, registers)?;
+    let memory =
+        DmaBuffer::allocate(platform, LIST_BYTES + RECEIVED_BYTES).map_err(|_| Cause::Exhausted)?;
+    let (list, received) = (memory.address(0), memory.address(LIST_BYTES));
+    endpoint.start_dma();
+    controller.power_up(platform);
+    let mut disks = Vec::new();
+    for number in controller.ports() {
+        let port = controller.port(number);
+        if !port.senses_device() {
+            continue;
+        }
+        match port.attach(platform, list, received) {
+            Ok(true) => disks.push(number),
+            Ok(false) => {}
+            Err(cause) => log::warn!("ahci port {number}: {cause}"),
+        }
+        port.stop(platform)?;
+    }
+    Ok(disks)
+}

@@ -1,0 +1,466 @@
+//! An AHCI controller with disks for tests, and what can be wrong with them.
+//!
+//! It judges the driver as the specification does: an access that breaks a rule
+//! fails the test.
+
+use super::identify::WORDS;
+use super::spec::{CAP2_HANDOFF, Command, DETECT_UP, Fault, Global, Handoff, host, port};
+use crate::fakes::FakeMachine;
+use crate::platform::Platform;
+use crate::registers::Registers;
+use dormouse_handoff::plan::PciAddress;
+use dormouse_handoff::units::PhysAddr;
+use std::cell::{Cell, RefCell, RefMut};
+
+/// A disk's status when it is ready, when it failed a command, and before its
+/// first word after a reset.
+const READY: u32 = 0x50;
+const FAILED: u32 = 0x51;
+const SILENT: u32 = 0x7f;
+
+/// What is on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// Nothing.
+    Nothing,
+    /// A disk.
+    Disk,
+    /// A CD drive.
+    Atapi,
+}
+
+/// A port and what is on it; tests change it at any time.
+pub struct FakePort {
+    /// What is there.
+    pub attached: Attached,
+    /// What a disk says of itself.
+    pub identity: [u16; WORDS],
+    /// What lies on it.
+    pub data: Vec<u8>,
+    /// Bytes in a block.
+    pub block: usize,
+    /// Whether it answers a command as soon as it is issued.
+    pub answers_at_once: bool,
+    /// A block that cannot be read or written.
+    pub bad_block: Option<u64>,
+    /// Whether the slot of a failed command is given back, as QEMU does.
+    pub gives_failed_back: bool,
+    /// The command list never stops.
+    pub never_stops: bool,
+    /// The receiver never stops.
+    pub always_receives: bool,
+    /// When a disk is ready after a reset, on the machine's clock.
+    pub ready_at_us: u64,
+    /// Slots that wait for an answer, in the order of arrival.
+    pub pending: Vec<u32>,
+    /// Resets of the link, flushes and standbys so far.
+    pub link_resets: usize,
+    pub flushes: usize,
+    pub standbys: usize,
+    /// The most queued commands at a time so far.
+    pub most_queued: u32,
+    clb: u64,
+    fb: u64,
+    interrupts: u32,
+    command: u32,
+    task_file: u32,
+    signature: u32,
+    control: u32,
+    reset_since_us: u64,
+    queued: u32,
+    issued: u32,
+    /// The first FIS after a reset has not been taken yet.
+    owes_fis: bool,
+    /// A command failed: nothing is worked on until the list is stopped.
+    halted: bool,
+    /// A queued command failed: none is taken until the link is reset.
+    wants_reset: bool,
+}
+
+impl FakePort {
+    fn new(attached: Attached) -> Self {
+        Self {
+            attached,
+            identity: super::identify::tests::answer(8192),
+            data: vec![0; 4 << 20],
+            block: 512,
+            answers_at_once: true,
+            bad_block: None,
+            gives_failed_back: false,
+            never_stops: false,
+            always_receives: false,
+            ready_at_us: 0,
+            pending: Vec::new(),
+            link_resets: 0,
+            flushes: 0,
+            standbys: 0,
+            most_queued: 0,
+            clb: 0,
+            fb: 0,
+            interrupts: 0,
+            command: 0,
+            task_file: SILENT,
+            signature: u32::MAX,
+            control: 0,
+            reset_since_us: 0,
+            queued: 0,
+            issued: 0,
+            owes_fis: true,
+            halted: false,
+            wants_reset: false,
+        }
+    }
+
+    /// Whether it works on commands or takes FISes: both reach memory.
+    pub fn is_live(&self) -> bool {
+        Command::from_bits_retain(self.command).intersects(Command::START | Command::RECEIVE)
+    }
+
+    /// Raises a fault, as for a command under way.
+    pub fn fault(&mut self, fault: Fault) {
+        self.interrupts |= fault.bits();
+        self.halted = true;
+    }
+
+    /// As after a reset of link or controller.
+    fn reset(&mut self) {
+        (self.task_file, self.signature) = (SILENT, u32::MAX);
+        (self.queued, self.issued) = (0, 0);
+        self.pending.clear();
+        (self.owes_fis, self.wants_reset) = (true, false);
+    }
+
+    /// A command list that is working when the driver finds it.
+    pub fn leave_running(&mut self) {
+        let live = Command::START | Command::RECEIVE | Command::RUNNING | Command::RECEIVING;
+        self.command = live.bits();
+        (self.task_file, self.signature, self.owes_fis) = (READY, 0x101, false);
+    }
+
+    /// A disk that has hung on a command when the driver finds it.
+    pub fn leave_busy(&mut self) {
+        self.leave_running();
+        self.task_file = 0xd0;
+    }
+}
+
+/// The controller.
+pub struct Model {
+    machine: &'static FakeMachine,
+    address: PciAddress,
+    /// Its capabilities.
+    pub capabilities: Cell<u32>,
+    /// Whether firmware owns it, is busy, and lets go of it.
+    pub firmware_owns: Cell<bool>,
+    pub firmware_is_busy: Cell<bool>,
+    pub firmware_lets_go: Cell<bool>,
+    /// Whether it turns to AHCI.
+    pub can_speak_ahci: Cell<bool>,
+    /// Whether it says which ports there are.
+    pub names_ports: Cell<bool>,
+    /// Resets so far.
+    pub resets: Cell<usize>,
+    global: Cell<u32>,
+    ports: RefCell<Vec<FakePort>>,
+}
+
+impl Model {
+    /// A controller with these ports, 32 command slots and all abilities.
+    pub fn new(
+        machine: &'static FakeMachine,
+        address: PciAddress,
+        ports: &[Attached],
+    ) -> &'static Self {
+        let queues_and_wide = 1 << 30 | 1 << 31;
+        Box::leak(Box::new(Self {
+            machine,
+            address,
+            capabilities: Cell::new(queues_and_wide | 31 << 8 | (ports.len() as u32 - 1)),
+            firmware_owns: Cell::new(false),
+            firmware_is_busy: Cell::new(false),
+            firmware_lets_go: Cell::new(true),
+            can_speak_ahci: Cell::new(true),
+            names_ports: Cell::new(true),
+            resets: Cell::new(0),
+            global: Cell::new(0),
+            ports: RefCell::new(ports.iter().map(|kind| FakePort::new(*kind)).collect()),
+        }))
+    }
+
+    /// One of the ports.
+    pub fn port(&self, number: usize) -> RefMut<'_, FakePort> {
+        RefMut::map(self.ports.borrow_mut(), |ports| &mut ports[number])
+    }
+
+    /// Answers the waiting command at this place of the order of arrival.
+    pub fn answer(&self, number: usize, place: usize) {
+        let slot = self.port(number).pending.remove(place);
+        self.serve(&mut self.port(number), slot);
+    }
+
+    fn write_port(&self, number: usize, register: usize, value: u32) {
+        let speaks = Global::from_bits_retain(self.global.get()).contains(Global::ENABLE);
+        assert!(speaks, "a port was touched before GHC.AE");
+        let now = self.machine.now_us();
+        let mut port = self.port(number);
+        let started = port.command & Command::START.bits() != 0;
+        let receives = port.command & Command::RECEIVE.bits() != 0;
+        match register {
+            port::CLB | 0x04 => {
+                assert!(!started, "PxCLB changed while PxCMD.ST");
+                set_half(&mut port.clb, register - port::CLB, value);
+            }
+            port::FB | 0x0c => {
+                assert!(!receives, "PxFB changed while PxCMD.FRE");
+                set_half(&mut port.fb, register - port::FB, value);
+            }
+            port::IS => port.interrupts &= !value,
+            port::IE => assert_eq!(value, 0, "interrupts on a polled port"),
+            port::CMD => set_command(&mut port, value, now),
+            port::SCTL => {
+                assert_eq!(value & 0xf00, 0x300, "the link may save power");
+                if value & 0xf == 1 && port.control & 0xf != 1 {
+                    assert!(!started, "a link reset while PxCMD.ST");
+                    port.reset_since_us = now;
+                }
+                if value & 0xf == 0 && port.control & 0xf == 1 {
+                    assert!(now - port.reset_since_us >= 1000, "a link reset of under 1 ms");
+                    port.link_resets += 1;
+                    port.reset();
+                }
+                port.control = value;
+            }
+            port::SERR => {}
+            port::SACT => {
+                assert!(started, "PxSACT set while not PxCMD.ST");
+                port.queued |= value;
+                port.most_queued = port.most_queued.max(port.queued.count_ones());
+            }
+            port::CI => {
+                assert!(started, "PxCI set while not PxCMD.ST");
+                assert!(self.machine.is_bus_master(self.address), "it cannot reach memory");
+                assert_eq!(port.issued & value, 0, "a slot was issued twice");
+                port.issued |= value;
+                let slots = (0..32).filter(|slot| value & 1 << slot != 0);
+                port.pending.extend(slots);
+                while port.answers_at_once && !port.pending.is_empty() {
+                    let slot = port.pending.remove(0);
+                    self.serve(&mut port, slot);
+                }
+            }
+            _ => panic!("port register {register:#x} was written"),
+        }
+    }
+
+    fn read_port(&self, number: usize, register: usize) -> u32 {
+        let now = self.machine.now_us();
+        let mut port = self.port(number);
+        deliver_fis(&mut port, now);
+        match register {
+            port::IS => port.interrupts,
+            port::CMD => port.command,
+            port::TFD => port.task_file,
+            port::SIG => port.signature,
+            port::SSTS if port.attached == Attached::Nothing || port.control & 0xf == 1 => 0,
+            port::SSTS => DETECT_UP | 1 << 8 | 1 << 4,
+            port::SCTL => port.control,
+            port::SACT => port.queued,
+            port::CI => port.issued,
+            _ => panic!("port register {register:#x} was read"),
+        }
+    }
+
+    /// Does what the command in a slot asks for.
+    fn serve(&self, port: &mut FakePort, slot: u32) {
+        if port.halted || port.issued & 1 << slot == 0 {
+            return;
+        }
+        let word = |address: u64| {
+            u32::from_le_bytes(self.machine.read(PhysAddr(address), 4).try_into().unwrap())
+        };
+        let header = port.clb + u64::from(slot) * 32;
+        let (flags, table) = (word(header), u64::from(word(header + 8)));
+        let table = table | u64::from(word(header + 12)) << 32;
+        assert!(table.is_multiple_of(128));
+        assert_eq!(flags & 0x1f, 5, "words in the command FIS");
+        let writes = flags & 1 << 6 != 0;
+        let fis = self.machine.read(PhysAddr(table), 20);
+        assert_eq!((fis[0], fis[1]), (0x27, 0x80));
+        let pieces: Vec<(u64, usize)> = (0..u64::from(flags >> 16))
+            .map(|i| table + 0x80 + i * 16)
+            .map(|at| {
+                let count = word(at + 12);
+                assert!(count & 1 == 1 && count < 4 << 20, "a piece of {count} + 1 bytes");
+                (u64::from(word(at)) | u64::from(word(at + 4)) << 32, count as usize + 1)
+            })
+            .collect();
+        let bytes: usize = pieces.iter().map(|piece| piece.1).sum();
+
+        let lba = u64::from_le_bytes([fis[4], fis[5], fis[6], fis[8], fis[9], fis[10], 0, 0]);
+        let is_queued = matches!(fis[2], 0x60 | 0x61);
+        let count = match is_queued {
+            true => {
+                assert_eq!(u32::from(fis[12]), slot << 3, "the tag is not the slot");
+                assert_ne!(port.queued & 1 << slot, 0, "a queued command without PxSACT");
+                u16::from_le_bytes([fis[3], fis[11]])
+            }
+            false => {
+                assert_eq!(port.queued, 0, "a plain command among queued ones");
+                u16::from_le_bytes([fis[12], fis[13]])
+            }
+        };
+        let failure = match fis[2] {
+            0xec => {
+                assert_eq!((bytes, writes), (512, false));
+                let answer: Vec<u8> = port.identity.iter().flat_map(|w| w.to_le_bytes()).collect();
+                self.machine.write(PhysAddr(pieces[0].0), &answer);
+                None
+            }
+            0xea => {
+                port.flushes += 1;
+                None
+            }
+            0xe0 => {
+                port.standbys += 1;
+                None
+            }
+            0x25 | 0x35 | 0x60 | 0x61 => {
+                assert_eq!(writes, matches!(fis[2], 0x35 | 0x61), "direction");
+                assert_eq!(fis[7], 0x40);
+                assert_eq!(bytes, usize::from(count) * port.block, "bytes and blocks");
+                let blocks = lba..lba + u64::from(count);
+                if port.bad_block.is_some_and(|bad| blocks.contains(&bad)) {
+                    Some(0x40)
+                } else if is_queued && port.wants_reset {
+                    Some(0x04)
+                } else {
+                    self.transfer(port, lba as usize * port.block, &pieces, writes);
+                    None
+                }
+            }
+            _ => Some(0x04),
+        };
+        let bit = 1 << slot;
+        match failure {
+            None => {
+                port.issued &= !bit;
+                port.queued &= !bit;
+            }
+            Some(error) => {
+                port.task_file = error << 8 | FAILED;
+                port.fault(Fault::TASK_FILE);
+                if is_queued {
+                    // The disk had taken all of them.
+                    port.wants_reset = true;
+                    port.issued = 0;
+                } else if port.gives_failed_back {
+                    port.issued &= !bit;
+                }
+            }
+        }
+    }
+
+    fn transfer(
+        &self,
+        port: &mut FakePort,
+        mut offset: usize,
+        pieces: &[(u64, usize)],
+        writes: bool,
+    ) {
+        for &(address, bytes) in pieces {
+            let range = offset..offset + bytes;
+            offset = range.end;
+            match writes {
+                true => {
+                    port.data[range].copy_from_slice(&self.machine.read(PhysAddr(address), bytes))
+                }
+                false => self.machine.write(PhysAddr(address), &port.data[range]),
+            }
+        }
+    }
+}
+
+fn set_half(register: &mut u64, half: usize, value: u32) {
+    let shift = half * 8;
+    *register = *register & !(u64::from(u32::MAX) << shift) | u64::from(value) << shift;
+}
+
+fn set_command(port: &mut FakePort, value: u32, now: u64) {
+    let is = |bit: Command| value & bit.bits() != 0;
+    if is(Command::START) && port.command & Command::START.bits() == 0 {
+        deliver_fis(port, now);
+        assert!(is(Command::RECEIVE), "PxCMD.ST without FRE");
+        assert_eq!(port.task_file & 0x88, 0, "PxCMD.ST while the device is busy");
+        assert_ne!(port.clb, 0);
+    }
+    if !is(Command::START) {
+        // The controller forgets all commands.
+        (port.queued, port.issued, port.halted) = (0, 0, false);
+        port.pending.clear();
+    }
+    let own = Command::RUNNING | Command::RECEIVING | Command::LINK_ACTIVE;
+    port.command = value & !own.bits();
+    if is(Command::START) || port.never_stops {
+        port.command |= Command::RUNNING.bits();
+    }
+    if is(Command::RECEIVE) || port.always_receives {
+        port.command |= Command::RECEIVING.bits();
+    }
+    deliver_fis(port, now);
+}
+
+/// The FIS by which a device says that its reset is done.
+fn deliver_fis(port: &mut FakePort, now: u64) {
+    let receives = port.command & Command::RECEIVE.bits() != 0;
+    if port.owes_fis && receives && now >= port.ready_at_us && port.control & 0xf == 0 {
+        let signature = match port.attached {
+            Attached::Nothing => return,
+            Attached::Disk => 0x101,
+            Attached::Atapi => 0xeb14_0101,
+        };
+        (port.task_file, port.signature, port.owes_fis) = (READY, signature, false);
+    }
+}
+
+impl Registers for Model {
+    fn read32(&self, offset: usize) -> u32 {
+        match offset {
+            host::CAP => self.capabilities.get(),
+            host::GHC => self.global.get(),
+            host::PI if self.names_ports.get() => (1 << self.ports.borrow().len()) - 1,
+            host::PI => 0,
+            host::CAP2 => CAP2_HANDOFF,
+            host::BOHC => {
+                let mut handoff = Handoff::empty();
+                handoff.set(Handoff::FIRMWARE, self.firmware_owns.get());
+                handoff.set(Handoff::BUSY, self.firmware_is_busy.get());
+                handoff.bits()
+            }
+            _ => self.read_port((offset - host::PORTS) / 0x80, offset % 0x80),
+        }
+    }
+
+    fn write32(&self, offset: usize, value: u32) {
+        match offset {
+            host::GHC => {
+                let mut global = Global::from_bits_retain(value);
+                assert!(!global.contains(Global::INTERRUPTS));
+                global.set(Global::ENABLE, self.can_speak_ahci.get());
+                if global.contains(Global::RESET) {
+                    self.resets.set(self.resets.get() + 1);
+                    for port in self.ports.borrow_mut().iter_mut() {
+                        (port.never_stops, port.command) = (false, 0);
+                        port.reset();
+                    }
+                    global = Global::empty();
+                }
+                self.global.set(global.bits());
+            }
+            host::BOHC => {
+                assert_ne!(value & Handoff::SYSTEM.bits(), 0);
+                self.firmware_owns.set(!self.firmware_lets_go.get());
+            }
+            _ => self.write_port((offset - host::PORTS) / 0x80, offset % 0x80, value),
+        }
+    }
+}
