@@ -120,6 +120,12 @@ impl Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run it as root"
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory => {
+                "free some memory, for example by ending a program"
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => {
+                "somebody uses it: choose another device, or end that use"
+            }
             Self::Hidden(_) | Self::Iomem(IomemError::Hidden) => "run it as root",
             Self::NoDirectMap => "a kernel with CONFIG_PROC_KCORE=y is needed",
             Self::NoWindow { .. } => "free some memory, for example by ending a program",
@@ -127,7 +133,6 @@ impl Error {
             Self::Writer { .. } => "take the writer.elf that belongs to this version of dormouse",
             Self::Target { fault, .. } => fault.advice(),
             Self::NotFree { advice, .. } => advice,
-            Self::Refused(_) => "`dormouse check` lists all reasons",
             Self::Busy => "wait until it has ended",
             Self::Hook { .. } => "see what it wants, or go without hooks with --no-hooks",
             Self::NoKexec => "install kexec-tools",

@@ -72,7 +72,10 @@ impl Kcore {
     const PATH: &str = "/proc/kcore";
 
     fn open(system: &System) -> Result<Self> {
-        let failed = |source| Error::read(Self::PATH, source);
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => Error::NoDirectMap,
+            _ => Error::read(Self::PATH, source),
+        };
         let file = File::open(system.path(Self::PATH)).map_err(failed)?;
         let header = read(&file, 0..kcore::FILE_HEADER_BYTES).map_err(failed)?;
         let headers = kcore::program_headers_range(&header).map_err(|_| Error::NoDirectMap)?;

@@ -98,3 +98,35 @@ impl Discard {
         Error::Image { path: self.image.clone(), fault: ImageError::Header(error) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image_file::tests::{file, image};
+    use dormouse_handoff::image::Layout;
+    use std::fs;
+    use std::path::Path;
+
+    fn discard(path: &Path) -> Result<Exit> {
+        Discard { image: path.to_owned() }.run(Output::new(true))
+    }
+
+    #[test]
+    fn the_kept_page_is_put_back() {
+        let file = file(&image(State::Valid));
+        assert_eq!(discard(file.path()).unwrap(), Exit::Done);
+        let bytes = fs::read(file.path()).unwrap();
+        assert!(bytes[..4096].iter().all(|byte| *byte == 0x5a));
+        assert_eq!(discard(file.path()).unwrap_err().exit(), Exit::BadImage, "no image any more");
+    }
+
+    #[test]
+    fn an_image_whose_kept_page_is_damaged_is_made_unusable_all_the_same() {
+        let mut bytes = image(State::Valid);
+        bytes[Layout::KEPT_PAGE as usize] ^= 1;
+        let file = file(&bytes);
+        assert_eq!(discard(file.path()).unwrap(), Exit::Done);
+        let header = Header::parse(&fs::read(file.path()).unwrap()).unwrap();
+        assert_eq!(header.state(), State::Discarded);
+    }
+}

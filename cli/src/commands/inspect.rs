@@ -4,8 +4,9 @@ use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::image_file::{ImageFile, Verified, verify};
 use crate::output::{self, Output};
+use crate::target::device::transport_words;
 use clap::Args;
-use dormouse_handoff::image::{Header, Run, RunKind, State};
+use dormouse_handoff::image::{Header, Run, RunKind};
 use dormouse_handoff::plan;
 use dormouse_handoff::units::PAGE_SIZE;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,6 +41,8 @@ struct Description {
     /// Where it begins in the device or file, in bytes.
     offset: u64,
     state: &'static str,
+    /// Whether there is more than a header.
+    has_content: bool,
     id: String,
     /// Seconds since 1970.
     created: u64,
@@ -96,7 +99,7 @@ impl Inspect {
     pub fn run(&self, output: Output) -> Result<Exit> {
         let image = ImageFile::open(&self.image)?;
         let mut description = self.describe(&image)?;
-        if !self.no_verify && image.header().state() != State::Writing {
+        if !self.no_verify && image.has_content() {
             match verify_with_bar(&image, output) {
                 Ok(_) => description.verified = Some(true),
                 Err(Error::Image { fault, .. }) => {
@@ -125,8 +128,7 @@ impl Inspect {
             }
             other => Err(other),
         };
-        // An unfinished or prepared image has no plan, and that is no damage.
-        let has_content = header.plan.length != 0;
+        let has_content = image.has_content();
         let origin = match has_content.then(|| origin(image)).transpose() {
             Ok(origin) => origin,
             Err(error) => {
@@ -152,6 +154,7 @@ impl Inspect {
             path: self.image.clone(),
             offset: image.start(),
             state: header.state().name(),
+            has_content,
             id: header.id.iter().map(|byte| format!("{byte:02x}")).collect(),
             created: header.created,
             block_size: header.block_size,
@@ -184,7 +187,7 @@ fn origin(image: &ImageFile) -> Result<Origin> {
         kernel: plan::text(&plan.kernel_release).to_owned(),
         memory_bytes: plan.memory_pages() * PAGE_SIZE,
         window: plan.window().to_string(),
-        device: format!("{:?} {}", plan.transport(), plan.target.pci),
+        device: format!("{} {}", transport_words(plan.transport()), plan.target.pci),
         serial: plan::text(&plan.target.serial).to_owned(),
         cpu_signature: format!("{:#x}", plan.machine.cpu_signature),
     })
@@ -259,6 +262,7 @@ impl Description {
         lines.push(match (&self.damage, self.verified) {
             (Some(damage), _) => format!("  DAMAGED   {damage}"),
             (None, Some(true)) => "  verified  every checksum holds".to_owned(),
+            (None, _) if !self.has_content => "  verified  no: there is only a header".to_owned(),
             (None, _) => "  verified  no".to_owned(),
         });
         for run in self.runs.iter().flatten() {
@@ -274,5 +278,41 @@ impl Description {
             lines.extend(log.lines().map(|line| format!("  | {line}")));
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image_file::tests::{file, image};
+    use dormouse_handoff::image::State;
+    use std::path::Path;
+
+    fn inspect(path: &Path) -> Result<Exit> {
+        let image = path.to_owned();
+        Inspect { image, runs: true, log: true, no_verify: false }.run(Output::new(true))
+    }
+
+    #[test]
+    fn a_whole_image_is_good_and_a_damaged_one_is_not() {
+        let mut bytes = image(State::Valid);
+        assert_eq!(inspect(file(&bytes).path()).unwrap(), Exit::Done);
+        *bytes.last_mut().unwrap() ^= 1;
+        assert_eq!(inspect(file(&bytes).path()).unwrap(), Exit::BadImage);
+    }
+
+    #[test]
+    fn a_header_alone_is_no_damage() {
+        use zerocopy::IntoBytes;
+        let mut bytes = vec![0; 1 << 20];
+        let header = Header::begin([3; 16], 512, 1, 0).with_state(State::Discarded);
+        bytes[..512].copy_from_slice(header.as_bytes());
+        assert_eq!(inspect(file(&bytes).path()).unwrap(), Exit::Done);
+    }
+
+    #[test]
+    fn no_image_is_an_error_of_its_own() {
+        let error = inspect(file(&[0; 8192]).path()).unwrap_err();
+        assert_eq!(error.exit(), Exit::BadImage);
     }
 }

@@ -14,6 +14,7 @@ use dormouse_handoff::units::PAGE_SIZE;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::SystemTime;
 use zerocopy::IntoBytes;
 
 /// Make a disk or partition a target; swap areas and blank devices are targets
@@ -91,7 +92,9 @@ fn make_target(device: &Device, disk: &Direct) -> Result<()> {
     }
     let mut id = [0; 16];
     getrandom(&mut id, GetRandomFlags::empty()).map_err(|e| Error::call("getrandom", e))?;
-    let header = Header::begin(id, device.block_size, 0, 0).with_state(State::Discarded);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let header = Header::begin(id, device.block_size, now.map_or(0, |now| now.as_secs()), 0)
+        .with_state(State::Discarded);
     let mut page = Page::zero();
     page.0[..size_of::<Header>()].copy_from_slice(header.as_bytes());
     disk.write(0, &page, PAGE_SIZE as usize)?;

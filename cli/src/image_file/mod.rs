@@ -63,6 +63,12 @@ impl ImageFile {
         self.source.start()
     }
 
+    /// Whether the writer got as far as describing what it stored. A prepared
+    /// or unfinished image has a header and at most a kept page.
+    pub fn has_content(&self) -> bool {
+        self.header.plan.length != 0
+    }
+
     /// How many wake-ups were begun.
     ///
     /// # Errors
@@ -101,6 +107,9 @@ impl ImageFile {
     /// # Errors
     /// [`Error::Io`], [`Error::Image`].
     pub fn kept_page(&self) -> Result<Page> {
+        if self.header.kept_page == Section::default() {
+            return Ok(Page::zero());
+        }
         let pages = self.section("kept page", Layout::KEPT_PAGE, self.header.kept_page)?;
         Ok(pages.into_iter().next().unwrap_or(Page::zero()))
     }
@@ -200,4 +209,4 @@ fn header_at(source: &Source) -> Result<std::result::Result<Header, HeaderError>
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -34,7 +34,7 @@ fn plan() -> Plan {
 }
 
 /// A whole image in the given state.
-fn image(state: State) -> Vec<u8> {
+pub fn image(state: State) -> Vec<u8> {
     let mut header = Header::begin([7; 16], 512, 1_800_000_000, PAGES);
     let seed = header.seed();
     let layout = header.layout();
@@ -100,7 +100,8 @@ fn table<E: TableEntry>(header: &Header, entries: &[E]) -> Vec<u8> {
     page.to_vec()
 }
 
-fn file(bytes: &[u8]) -> NamedTempFile {
+/// A file with these bytes.
+pub fn file(bytes: &[u8]) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     file

@@ -4,6 +4,7 @@ use super::Finding;
 use crate::error::{Error, Result};
 use crate::output;
 use crate::system::System;
+use crate::target::device::transport_words;
 use crate::target::direct::Direct;
 use crate::target::usage::{self, Use};
 use crate::target::{Content, Device};
@@ -37,21 +38,20 @@ impl SurveyedTarget {
     /// Who uses it in a way that cannot be ended for the sake of an image.
     pub fn obstacle(&self) -> Option<Finding> {
         let subject = "target-in-use";
-        let path = self.device.path.display();
         self.uses.iter().find_map(|one| match one {
             Use::Mounted(point) => Some(Finding::refused(
                 subject,
-                format!("{path} is mounted at {point}"),
+                format!("it is mounted at {point}"),
                 "choose another device, or unmount it",
             )),
             Use::Held(holder) => Some(Finding::refused(
                 subject,
-                format!("{path} is part of {holder} (LVM, RAID or dm-crypt)"),
+                format!("it is part of {holder} (LVM, RAID or dm-crypt)"),
                 "choose another device",
             )),
             Use::Partition(name) => Some(Finding::refused(
                 subject,
-                format!("{path} is a whole disk whose partition {name} is in use"),
+                format!("its partition {name} is in use"),
                 "name a partition of it that is not in use",
             )),
             Use::Swap(_) => None,
@@ -82,8 +82,9 @@ pub fn findings(
 
 fn identity(target: &SurveyedTarget) -> Finding {
     let Device { path, transport, pci, serial, .. } = &target.device;
+    let transport = transport_words(*transport);
     let serial = if serial.is_empty() { "no serial number" } else { serial };
-    Finding::good("target", format!("{}: {transport:?} {pci}, {serial}", path.display()))
+    Finding::good("target", format!("{}: {transport} {pci}, {serial}", path.display()))
 }
 
 fn free_or_swap(target: &SurveyedTarget) -> Finding {

@@ -41,6 +41,15 @@ pub struct Device {
     pub extent: Extent,
 }
 
+/// What people call a transport.
+pub fn transport_words(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Nvme => "NVMe",
+        Transport::VirtioBlk => "virtio-blk",
+        Transport::Ahci => "AHCI",
+    }
+}
+
 /// Why a path is no target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceError {
