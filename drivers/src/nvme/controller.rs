@@ -137,11 +137,6 @@ impl<R: Registers> Controller<R> {
         &self.place
     }
 
-    /// Whether it was shut down or stopped.
-    pub fn is_down(&self) -> bool {
-        !self.running
-    }
-
     /// Whether it is there and well.
     pub fn health(&self) -> Result<(), Cause> {
         let status = Status(self.registers.read32(register::CSTS));

@@ -6,6 +6,7 @@ use super::queue_pair::QueuePair;
 use super::spec::{Command, CompletionEntry, IdentifyNamespace, cns, nvm};
 use super::status;
 use crate::dma::DmaBuffer;
+use crate::health::Health;
 use crate::in_flight::{InFlight, Record};
 use crate::place::Place;
 use crate::queue::{
@@ -51,7 +52,7 @@ pub struct Namespace<R: Registers> {
     uses: Box<[u16]>,
     /// Whether something was written since the last flush.
     unflushed: bool,
-    failure: Option<DeviceError>,
+    health: Health,
 }
 
 impl<R: Registers> Namespace<R> {
@@ -97,7 +98,7 @@ impl<R: Registers> Namespace<R> {
             in_flight: InFlight::new(slots),
             uses: vec![0; slots].into_boxed_slice(),
             unflushed: false,
-            failure: None,
+            health: Health::Live,
         })
     }
 
@@ -148,18 +149,7 @@ impl<R: Registers> Namespace<R> {
     /// flight can do no harm.
     fn fail(&mut self, error: DeviceError) -> DeviceError {
         self.controller.stop();
-        self.failure = Some(error.clone());
-        error
-    }
-
-    fn alive(&self) -> Result<(), DeviceError> {
-        match &self.failure {
-            Some(error) => Err(error.clone()),
-            None if self.controller.is_down() => {
-                Err(self.place.error("use", Cause::Dead("the controller was shut down")))
-            }
-            None => Ok(()),
-        }
+        self.health.fail(error)
     }
 }
 
@@ -173,7 +163,7 @@ impl<R: Registers> BlockQueue for Namespace<R> {
     }
 
     fn submit(&mut self, request: &Request<'_>) -> Result<(), SubmitError> {
-        self.alive().map_err(SubmitError::Device)?;
+        self.health.check(&self.place, request.operation()).map_err(SubmitError::Device)?;
         let blocks = request.check(&self.geometry)?;
         let opcode = match request.direction {
             Direction::Read => nvm::READ,
@@ -204,13 +194,13 @@ impl<R: Registers> BlockQueue for Namespace<R> {
     }
 
     fn ring(&mut self) {
-        if self.alive().is_ok() {
+        if matches!(self.health, Health::Live) {
             self.queues.ring(self.controller.registers());
         }
     }
 
     fn poll(&mut self) -> Result<Option<Completion>, DeviceError> {
-        self.alive()?;
+        self.health.check(&self.place, "poll")?;
         if let Some(entry) = self.queues.pop() {
             return self.finish(entry).map(Some);
         }
@@ -219,7 +209,7 @@ impl<R: Registers> BlockQueue for Namespace<R> {
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {
-        self.alive()?;
+        self.health.check(&self.place, "flush")?;
         let idle = self.in_flight.is_idle();
         if idle && !self.geometry.write_cache {
             return Ok(());
@@ -242,11 +232,10 @@ impl<R: Registers> BlockQueue for Namespace<R> {
     }
 
     fn shutdown(&mut self) -> Result<(), DeviceError> {
-        if let Some(error) = &self.failure {
-            return Err(error.clone());
-        }
-        if self.controller.is_down() {
-            return Ok(());
+        match &self.health {
+            Health::Live => {}
+            Health::Failed(error) => return Err(error.clone()),
+            Health::Stopped => return Ok(()),
         }
         // What is in flight is given up: its memory is the caller's again
         // after this.
@@ -258,6 +247,9 @@ impl<R: Registers> BlockQueue for Namespace<R> {
             log::warn!("{}", self.place.error("delete queues", cause));
         }
         let down = self.controller.shut_down();
+        if matches!(self.health, Health::Live) {
+            self.health = Health::Stopped;
+        }
         flushed.and(down.map_err(|cause| self.place.error("shut down", cause)))
     }
 }
