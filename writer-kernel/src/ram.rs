@@ -5,7 +5,7 @@ use crate::machine::MACHINE;
 use dormouse_drivers::platform::{Exhausted, Platform};
 use dormouse_handoff::memory_map::MemoryRange;
 use dormouse_handoff::units::{PAGE_SIZE, Pfn};
-use dormouse_transfer::memory::{Buffer, Memory, PageBytes};
+use dormouse_transfer::memory::{Buffer, Memory, PageBytes, is_zero};
 
 /// Physical memory whose every range of a memory map has been mapped.
 pub struct Ram(());
@@ -29,6 +29,11 @@ impl Memory for Ram {
     }
 
     fn clear(&mut self, frame: Pfn) {
+        // After a cold boot most memory is zero already, and reading it costs
+        // less than writing it.
+        if is_zero(self.page(frame)) {
+            return;
+        }
         // SAFETY: as in `page`.
         unsafe { direct(frame.address()).write_bytes(0, PAGE_SIZE as usize) };
     }

@@ -2,8 +2,9 @@
 
 use core::arch::asm;
 
-/// C `memcpy`. `rep movsb` is the fastest there is on processors with ERMS, and
-/// on none far behind.
+/// C `memcpy`: words, then the odd bytes. The string instructions are the
+/// fastest copy there is on processors with ERMS, and words instead of bytes
+/// cost nothing there and a lot less under emulation.
 ///
 /// # Safety
 ///
@@ -12,7 +13,8 @@ use core::arch::asm;
 pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, bytes: usize) -> *mut u8 {
     // SAFETY: as the caller promises.
     unsafe {
-        asm!("rep movsb", inout("rcx") bytes => _, inout("rdi") to => _, inout("rsi") from => _,
+        asm!("rep movsq", "mov rcx, {odd}", "rep movsb", odd = in(reg) bytes % 8,
+             inout("rcx") bytes / 8 => _, inout("rdi") to => _, inout("rsi") from => _,
              options(nostack, preserves_flags));
     }
     to
@@ -38,16 +40,18 @@ pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, bytes: usize) -> 
     to
 }
 
-/// C `memset`.
+/// C `memset`: words, then the odd bytes, as [`memcpy`].
 ///
 /// # Safety
 ///
 /// As in C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memset(to: *mut u8, value: i32, bytes: usize) -> *mut u8 {
+    let word = u64::from(value as u8) * 0x0101_0101_0101_0101;
     // SAFETY: as the caller promises.
     unsafe {
-        asm!("rep stosb", inout("rcx") bytes => _, inout("rdi") to => _, in("al") value as u8,
+        asm!("rep stosq", "mov rcx, {odd}", "rep stosb", odd = in(reg) bytes % 8,
+             inout("rcx") bytes / 8 => _, inout("rdi") to => _, in("rax") word,
              options(nostack, preserves_flags));
     }
     to
