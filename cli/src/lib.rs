@@ -16,6 +16,7 @@ pub mod elf;
 pub mod entropy;
 pub mod error;
 pub mod exit;
+pub mod first_gdt;
 pub mod hooks;
 pub mod image_file;
 pub mod kept_page;

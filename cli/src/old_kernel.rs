@@ -1,6 +1,7 @@
 //! What the plan must tell about the kernel that is put to sleep.
 
 use crate::error::{Error, Result};
+use crate::first_gdt;
 use crate::linux::consoles::{self, SerialConsole};
 use crate::linux::iomem::{self, MemoryMap};
 use crate::linux::kcore::{self, Segments};
@@ -21,6 +22,9 @@ pub struct OldKernel {
     pub memory: MemoryMap,
     /// Linear address at which the kernel maps physical address 0.
     pub direct_map: u64,
+    /// Linear address of the first processor's GDT; 0 where the kernel does not
+    /// tell.
+    pub gdt: u64,
     /// VMCOREINFO; empty where it is not to be had.
     pub vmcoreinfo: Vec<u8>,
 }
@@ -36,8 +40,14 @@ impl OldKernel {
         let kcore = Kcore::open(system)?;
         let direct_map = kcore.segments.direct_map().ok_or(Error::NoDirectMap)?;
         let vmcoreinfo = kcore.vmcoreinfo(system).unwrap_or_default();
-        Ok(Self { memory, direct_map, vmcoreinfo })
+        let gdt = kcore.first_gdt(system).unwrap_or(0);
+        Ok(Self { memory, direct_map, gdt, vmcoreinfo })
     }
+}
+
+/// Whether the kernel's first GDT can be found.
+pub fn tells_first_gdt(system: &System) -> bool {
+    Kcore::open(system).is_ok_and(|kcore| kcore.first_gdt(system).is_some())
 }
 
 /// The memory map, if a plan can hold it.
@@ -81,6 +91,14 @@ impl Kcore {
         let headers = kcore::program_headers_range(&header).map_err(|_| Error::NoDirectMap)?;
         let segments = Segments::parse(&read(&file, headers).map_err(failed)?);
         Ok(Self { file, segments })
+    }
+
+    fn first_gdt(&self, system: &System) -> Option<u64> {
+        let symbols = system.text("/proc/kallsyms").ok()?;
+        first_gdt::find(&symbols, |address, bytes| {
+            let start = usize::try_from(self.segments.linear(address, bytes as u64)?).ok()?;
+            read(&self.file, start..start.checked_add(bytes)?).ok()
+        })
     }
 
     /// VMCOREINFO: among the file's own notes, or, on older kernels, at the

@@ -90,6 +90,7 @@ pub fn plan(
     plan.window_start = attempt.window;
     plan.window_bytes = attempt.window_bytes;
     plan.direct_map = kernel.direct_map;
+    plan.gdt = kernel.gdt;
     plan.rsdp = PhysAddr(circumstances.rsdp);
     plan.power = circumstances.power;
     plan.machine = circumstances.machine;
@@ -130,6 +131,7 @@ mod tests {
             kernel: OldKernel {
                 memory: iomem::parse(iomem).unwrap(),
                 direct_map: 0xffff_8880_0000_0000,
+                gdt: 0,
                 vmcoreinfo: b"OSRELEASE=6.1.192\n".to_vec(),
             },
             kernel_release: "6.1.192".into(),

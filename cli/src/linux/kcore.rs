@@ -59,6 +59,16 @@ impl Segments {
         Some(start.checked_add(skipped)?..start.checked_add(segment.p_filesz.get())?)
     }
 
+    /// Where in the file `bytes` bytes at a linear address are; `None` where no
+    /// segment holds them all.
+    pub fn linear(&self, address: u64, bytes: u64) -> Option<u64> {
+        self.0.iter().filter(|segment| segment.p_type.get() == PT_LOAD).find_map(|segment| {
+            let skipped = address.checked_sub(segment.p_vaddr.get())?;
+            let is_inside = skipped.checked_add(bytes)? <= segment.p_filesz.get();
+            segment.p_offset.get().checked_add(skipped).filter(|_| is_inside)
+        })
+    }
+
     /// Where in the file the notes lie.
     pub fn notes(&self) -> Option<Range<usize>> {
         let notes = self.0.iter().find(|segment| segment.p_type.get() == PT_NOTE)?;

@@ -3,6 +3,7 @@
 
 pub mod consoles;
 pub mod iomem;
+pub mod kallsyms;
 pub mod kcore;
 pub mod kernel_config;
 pub mod mounts;

@@ -2,8 +2,10 @@
 
 use super::{Finding, Look};
 use crate::door::{Door, kexec_program};
+use crate::first_gdt::needs_none;
 use crate::linux::kernel_config::{Setting, setting};
 use crate::machine::kernel_release;
+use crate::old_kernel::tells_first_gdt;
 use crate::stamp::WriterElf;
 use crate::system::System;
 use crate::writer_file;
@@ -28,6 +30,13 @@ fn door(system: &System) -> Finding {
     let subject = "kexec-jump";
     let release = kernel_release();
     match Door::probe(system) {
+        Door::Open if !needs_none(&release) && !tells_first_gdt(system) => Finding::refused(
+            subject,
+            format!(
+                "kernel {release} can jump, but could not return: it does not tell where its GDT is"
+            ),
+            "boot a kernel with CONFIG_KALLSYMS_ALL=y, or another than 6.2 to 6.13",
+        ),
         Door::Open => Finding::good(subject, format!("kernel {release} can jump and return")),
         Door::NoJump => Finding::refused(
             subject,
