@@ -19,5 +19,6 @@ pub mod extents;
 pub mod image;
 pub mod mailbox;
 pub mod memory_map;
+pub mod partitions;
 pub mod plan;
 pub mod units;

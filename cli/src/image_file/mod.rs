@@ -44,8 +44,8 @@ impl ImageFile {
             Ok(header) => return Ok(Self { source: disk, header }),
             Err(error) => error,
         };
-        for range in partitions::list(&disk)? {
-            let partition = disk.part(range);
+        for start in partitions::starts(&disk)? {
+            let partition = disk.from(start);
             if let Ok(header) = header_at(&partition)? {
                 return Ok(Self { source: partition, header });
             }

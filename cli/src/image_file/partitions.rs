@@ -1,29 +1,26 @@
-//! Where partitions lie on a disk, as far as finding an image needs: GPT (UEFI
-//! 2.10 §5.3) and the four primary entries of an MBR.
+//! Where on a disk an image may begin besides its start.
 
 use super::Source;
 use crate::error::Result;
-use dormouse_handoff::units::PAGE_SIZE;
-use std::ops::Range;
+use dormouse_handoff::partitions::{gpt_entries, gpt_starts, mbr_starts};
+use dormouse_handoff::units::{Lba, PAGE_SIZE};
 use zerocopy::IntoBytes;
 
-/// Most entries of a GPT that are looked at.
-const MAX_ENTRIES: u64 = 256;
-
-/// The bytes of each partition; none where the disk has no partition table.
-pub fn list(disk: &Source) -> Result<Vec<Range<u64>>> {
+/// The first byte of each partition; none where the disk has no partition
+/// table. A file does not tell the size of its disk's blocks, so both are tried.
+pub fn starts(disk: &Source) -> Result<Vec<u64>> {
     for block in [512, 4096] {
-        let Some(table) = read(disk, block, 1)?.and_then(|bytes| Gpt::parse(&bytes, block)) else {
-            continue;
-        };
-        let bytes = table.entries.checked_mul(table.entry_bytes).unwrap_or(0);
-        let Some(entries) = read(disk, table.start, bytes.div_ceil(PAGE_SIZE))? else { continue };
-        let entries = entries.chunks_exact(table.entry_bytes as usize);
-        let entries = entries.take(table.entries as usize);
-        return Ok(entries.filter_map(|entry| gpt_entry(entry, block)).collect());
+        let at = |lba: Lba| lba.0.checked_mul(block);
+        let Some(header) = read(disk, block, 1)? else { continue };
+        let Some((first, entry_bytes, count)) = gpt_entries(&header) else { continue };
+        let bytes = u64::from(entry_bytes) * u64::from(count);
+        let Some(first) = at(first) else { continue };
+        let Some(entries) = read(disk, first, bytes.div_ceil(PAGE_SIZE))? else { continue };
+        let entries = &entries[..bytes as usize];
+        return Ok(gpt_starts(entries, entry_bytes as usize).filter_map(at).collect());
     }
     let sector = read(disk, 0, 1)?.unwrap_or_default();
-    Ok(mbr_entries(&sector))
+    Ok(mbr_starts(&sector).filter_map(|lba| lba.0.checked_mul(512)).collect())
 }
 
 /// Whole pages that hold the bytes from `offset` on; `None` where the disk ends
@@ -40,67 +37,14 @@ fn read(disk: &Source, offset: u64, pages: u64) -> Result<Option<Vec<u8>>> {
     Ok(Some(pages.as_bytes()[skipped as usize..].to_vec()))
 }
 
-/// Where a GPT keeps its entries.
-struct Gpt {
-    /// First byte of the entries.
-    start: u64,
-    entries: u64,
-    entry_bytes: u64,
-}
-
-impl Gpt {
-    fn parse(header: &[u8], block: u64) -> Option<Self> {
-        if !header.starts_with(b"EFI PART") {
-            return None;
-        }
-        let entries = u64::from(u32_at(header, 80)?).min(MAX_ENTRIES);
-        let entry_bytes = u64::from(u32_at(header, 84)?);
-        let start = u64_at(header, 72)?.checked_mul(block)?;
-        (128..=4096).contains(&entry_bytes).then_some(Self { start, entries, entry_bytes })
-    }
-}
-
-fn gpt_entry(entry: &[u8], block: u64) -> Option<Range<u64>> {
-    let unused = entry.get(..16)?.iter().all(|byte| *byte == 0);
-    let (first, last) = (u64_at(entry, 32)?, u64_at(entry, 40)?);
-    if unused || last < first {
-        return None;
-    }
-    Some(first.checked_mul(block)?..last.checked_add(1)?.checked_mul(block)?)
-}
-
-fn mbr_entries(sector: &[u8]) -> Vec<Range<u64>> {
-    if sector.get(510..512) != Some(&[0x55, 0xaa]) {
-        return Vec::new();
-    }
-    let entries = sector[446..510].chunks_exact(16);
-    entries
-        .filter_map(|entry| {
-            let (start, sectors) = (u32_at(entry, 8)?, u32_at(entry, 12)?);
-            let bytes = |sectors: u32| u64::from(sectors) * 512;
-            (entry[4] != 0 && sectors != 0).then(|| bytes(start)..bytes(start) + bytes(sectors))
-        })
-        .collect()
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::io::Write;
 
-    /// The first and last byte of each partition.
-    fn found(bytes: &[u8]) -> Vec<(u64, u64)> {
-        let list = list(&disk(bytes)).unwrap();
-        list.into_iter().map(|range| (range.start, range.end - 1)).collect()
+    fn found(bytes: &[u8]) -> Vec<u64> {
+        starts(&disk(bytes)).unwrap()
     }
 
     fn disk(bytes: &[u8]) -> Source {
@@ -125,8 +69,8 @@ mod tests {
 
     #[test]
     fn gpt_partitions_are_found_with_either_block_size() {
-        assert_eq!(found(&gpt(512, 40, 47)), [(40 * 512, 48 * 512 - 1)]);
-        assert_eq!(found(&gpt(4096, 5, 6)), [(5 * 4096, 7 * 4096 - 1)]);
+        assert_eq!(found(&gpt(512, 40, 47)), [40 * 512]);
+        assert_eq!(found(&gpt(4096, 5, 6)), [5 * 4096]);
     }
 
     #[test]
@@ -136,13 +80,13 @@ mod tests {
         bytes[446 + 8..446 + 12].copy_from_slice(&8u32.to_le_bytes());
         bytes[446 + 12..446 + 16].copy_from_slice(&16u32.to_le_bytes());
         bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
-        assert_eq!(found(&bytes), [(8 * 512, 24 * 512 - 1)]);
+        assert_eq!(found(&bytes), [8 * 512]);
     }
 
     #[test]
     fn a_disk_without_a_table_has_none() {
-        assert_eq!(found(&[0; 8192]), []);
-        assert_eq!(found(&[]), []);
+        assert!(found(&[0; 8192]).is_empty());
+        assert!(found(&[]).is_empty());
     }
 
     proptest! {
@@ -156,8 +100,8 @@ mod tests {
                 bytes[at] = value;
             }
             let disk = disk(&bytes);
-            for range in list(&disk).unwrap() {
-                prop_assert!(disk.part(range).bytes() <= disk.bytes());
+            for start in starts(&disk).unwrap() {
+                prop_assert!(disk.from(start).bytes() <= disk.bytes());
             }
         }
     }

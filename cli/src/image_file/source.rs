@@ -37,11 +37,10 @@ impl Source {
         Ok(Self { file: Rc::new(file), path: path.to_owned(), range: 0..bytes })
     }
 
-    /// The part in `range`, cut to what there is.
-    pub fn part(&self, range: Range<u64>) -> Self {
-        let end = self.range.start.saturating_add(range.end).min(self.range.end);
-        let start = self.range.start.saturating_add(range.start).min(end);
-        Self { range: start..end, ..self.clone() }
+    /// The part from byte `start` on; nothing where there is no such byte.
+    pub fn from(&self, start: u64) -> Self {
+        let start = self.range.start.saturating_add(start).min(self.range.end);
+        Self { range: start..self.range.end, ..self.clone() }
     }
 
     /// Its path.
