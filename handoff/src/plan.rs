@@ -50,8 +50,15 @@ bitflags! {
         const STORE_ZERO_PAGES = 1 << 2;
         /// Store free pages like any other instead of leaving them out.
         const STORE_FREE_PAGES = 1 << 3;
+        /// The reader fills every page that was left out as free with
+        /// [`SCRIBBLE`], so that one left out wrongly shows (tests).
+        const SCRIBBLE_FREE_PAGES = 1 << 4;
     }
 }
+
+/// The byte that [`Flags::SCRIBBLE_FREE_PAGES`] fills pages with: no valid
+/// pointer, length or character begins like that.
+pub const SCRIBBLE: u8 = 0xa5;
 
 /// What follows the commit.
 #[repr(u32)]

@@ -239,15 +239,7 @@ fn the_plan_format_has_every_field() {
         structure!(PciAddress { segment, bus, device, function, reserved }),
         structure!(MemoryRange { range, kind, reserved }),
         structure!(Extent { start, blocks }),
-        structure!(WayBack {
-            magic,
-            checksum,
-            nonce,
-            gdt,
-            mailbox,
-            console_port,
-            console_baud,
-        }),
+        structure!(WayBack { magic, checksum, nonce, gdt, mailbox, console_port, console_baud }),
         structure!(Head {
             magic,
             nonce,

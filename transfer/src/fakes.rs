@@ -9,7 +9,7 @@ use dormouse_drivers::platform::DmaMemory;
 use dormouse_drivers::queue::{
     BlockQueue, Cause, Completion, DeviceError, Direction, Geometry, Identity, Request, SubmitError,
 };
-use dormouse_handoff::plan::{Plan, Stage};
+use dormouse_handoff::plan::{Plan, SCRIBBLE, Stage};
 use dormouse_handoff::units::{Pfn, PhysAddr};
 use std::cell::UnsafeCell;
 use std::sync::Arc;
@@ -64,6 +64,10 @@ impl Memory for SharedRam {
 
     fn clear(&mut self, frame: Pfn) {
         self.write(frame.address(), &[0; 4096]);
+    }
+
+    fn scribble(&mut self, frame: Pfn) {
+        self.write(frame.address(), &[SCRIBBLE; 4096]);
     }
 }
 

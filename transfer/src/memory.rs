@@ -16,6 +16,9 @@ pub trait Memory {
 
     /// Makes a frame all zeros.
     fn clear(&mut self, frame: Pfn);
+
+    /// Fills a frame with [`SCRIBBLE`](dormouse_handoff::plan::SCRIBBLE).
+    fn scribble(&mut self, frame: Pfn);
 }
 
 /// What the old kernel says of a frame.

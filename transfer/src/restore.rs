@@ -10,7 +10,7 @@ use dormouse_drivers::queue::{Direction, Segment};
 use dormouse_handoff::checksum::Seed;
 use dormouse_handoff::image::{CHUNK_PAGES, Chunk, Codec, Counts, Header, Run, RunKind};
 use dormouse_handoff::memory_map;
-use dormouse_handoff::plan::CheckedPlan;
+use dormouse_handoff::plan::{CheckedPlan, Flags};
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 
 /// Chunks on their way from the device at once.
@@ -167,7 +167,14 @@ impl Frames<'_> {
                     memory.clear(Pfn(frame));
                 }
             }
-            RunKind::Free => self.counts.free += range.pages,
+            RunKind::Free => {
+                self.counts.free += range.pages;
+                if self.plan.flags().contains(Flags::SCRIBBLE_FREE_PAGES) {
+                    for frame in range.start.0..range.end().0 {
+                        memory.scribble(Pfn(frame));
+                    }
+                }
+            }
             RunKind::Excluded => self.counts.excluded += range.pages,
             RunKind::Window => self.counts.window += range.pages,
         }

@@ -9,7 +9,7 @@ use crate::{restore, save};
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::queue::BlockQueue;
 use dormouse_handoff::image::{Header, JumpBack, State};
-use dormouse_handoff::plan::{CheckedPlan, Plan, Stage};
+use dormouse_handoff::plan::{CheckedPlan, Flags, Plan, SCRIBBLE, Stage};
 use dormouse_handoff::units::{Lba, PageRange, Pfn};
 use zerocopy::IntoBytes;
 
@@ -154,6 +154,21 @@ fn free_and_excluded_pages_are_neither_stored_nor_touched() {
     restore_from(&mut disk, &mut woken).unwrap();
     assert_eq!(woken.page(Pfn(3000)), &[0x11; 4096]);
     assert_eq!(woken.page(Pfn(4000)), &[0x22; 4096]);
+    assert_eq!(woken.page(Pfn(3499)), ram.page(Pfn(3499)));
+}
+
+#[test]
+fn a_test_may_have_free_pages_scribbled_over() {
+    let ram = machine();
+    let mut disk = new_disk(&ram);
+    let mut plan = plan(PAGES, WINDOW, START, &disk);
+    plan.flags = Flags::SCRIBBLE_FREE_PAGES.bits();
+    plan.seal();
+    save_to(&ram, &mut disk, &plan, &mut FreeFrom(3500)).unwrap();
+    let mut woken = SharedRam::new(PAGES as usize + 128);
+    let mut disk = Disk::with_contents(&woken, disk.bytes);
+    restore_from(&mut disk, &mut woken).unwrap();
+    assert_eq!(woken.page(Pfn(3500)), &[SCRIBBLE; 4096]);
     assert_eq!(woken.page(Pfn(3499)), ram.page(Pfn(3499)));
 }
 

@@ -4,6 +4,7 @@ use crate::arch::paging::{AddressSpace, MapError, direct};
 use crate::machine::MACHINE;
 use dormouse_drivers::platform::{Exhausted, Platform};
 use dormouse_handoff::memory_map::MemoryRange;
+use dormouse_handoff::plan::SCRIBBLE;
 use dormouse_handoff::units::{PAGE_SIZE, Pfn};
 use dormouse_transfer::memory::{Buffer, Memory, PageBytes, is_zero};
 
@@ -36,6 +37,11 @@ impl Memory for Ram {
         }
         // SAFETY: as in `page`.
         unsafe { direct(frame.address()).write_bytes(0, PAGE_SIZE as usize) };
+    }
+
+    fn scribble(&mut self, frame: Pfn) {
+        // SAFETY: as in `page`.
+        unsafe { direct(frame.address()).write_bytes(SCRIBBLE, PAGE_SIZE as usize) };
     }
 }
 
