@@ -119,14 +119,17 @@ impl<'a> Stream<'a> {
     }
 
     /// Takes whatever completions there are by now. Never waits.
+    ///
+    /// A request that failed is over as well: after its error, the stream can
+    /// be waited for and used again.
     pub fn poll(&mut self) -> Result<(), Error> {
         while let Some(completion) = self.device.poll()? {
-            completion.result?;
             let owner = (completion.tag & 0xff) as usize;
             match self.pending.get_mut(owner) {
                 Some(pending) if *pending > 0 => *pending -= 1,
                 _ => return Err(Error::Inconsistent("a completion that nobody waits for")),
             }
+            completion.result?;
         }
         Ok(())
     }
