@@ -125,7 +125,7 @@ impl<'a> ExtentMap<'a> {
     ///
     /// `None` if the offset is not on a block boundary or past the end.
     pub fn locate(&self, offset: u64) -> Option<(Lba, u64)> {
-        if offset % self.block_size != 0 {
+        if !offset.is_multiple_of(self.block_size) {
             return None;
         }
         let mut block = offset / self.block_size;

@@ -577,7 +577,7 @@ impl<'a> CheckedPlan<'a> {
         }
         let checked = Self { plan, action, transport, extents };
         let window = checked.window();
-        let aligned = |n: u64| n % WINDOW_ALIGNMENT == 0;
+        let aligned = |n: u64| n.is_multiple_of(WINDOW_ALIGNMENT);
         if !aligned(plan.window_start.0)
             || !aligned(plan.window_bytes)
             || plan.window_bytes == 0

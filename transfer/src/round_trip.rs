@@ -66,7 +66,6 @@ fn restore_from(disk: &mut Disk, ram: &mut SharedRam) -> Result<image::Opened, E
     let mut observer = Recorder::default();
     let (header, own) = (&opened.header, plan.window());
     restore::restore(&mut stream, ram, &plan, header, own, buffers, &mut observer)?;
-    drop(stream);
     Ok(opened)
 }
 

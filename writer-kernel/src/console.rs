@@ -38,9 +38,9 @@ impl log::Log for Logger {
         let Some(mut console) = CONSOLE.try_lock() else { return };
         let us = time::now_us();
         let mark = if record.level() <= log::Level::Error { "error: " } else { "" };
-        let _ = write!(
+        let _ = writeln!(
             Log(&mut console),
-            "[{:3}.{:06}] dormouse: {mark}{}\n",
+            "[{:3}.{:06}] dormouse: {mark}{}",
             us / 1_000_000,
             us % 1_000_000,
             record.args()

@@ -8,8 +8,13 @@ use std::process::Command;
 
 /// Libraries that must not need an operating system. They are checked against
 /// a target that has none; where it is missing, rustup adds it.
-const BARE: [&str; 4] =
-    ["dormouse-drivers", "dormouse-handoff", "dormouse-power", "dormouse-transfer"];
+const BARE: [&str; 5] = [
+    "dormouse-drivers",
+    "dormouse-handoff",
+    "dormouse-page-set",
+    "dormouse-power",
+    "dormouse-transfer",
+];
 
 const BARE_TARGET: &str = "x86_64-unknown-none";
 

@@ -182,7 +182,8 @@ impl AddressSpace {
         if end > DIRECT_MAP_BYTES {
             return Err(MapError::TooHigh(end));
         }
-        let whole_gib = |at: u64| at % GIB == 0 && end - at >= GIB && at >= range.start.address().0;
+        let whole_gib =
+            |at: u64| at.is_multiple_of(GIB) && end - at >= GIB && at >= range.start.address().0;
         let mut at = start;
         while at < end {
             let to = VirtAddr::new(DIRECT_MAP + at);

@@ -258,7 +258,6 @@ fn put_back(
 
     observer.stage(Stage::Consume)?;
     image::change_state(&mut stream, &mut scratch, header, State::Consumed)?;
-    drop(stream);
     failure::set_stage(Stage::Jump);
     if let Err(error) = device.shutdown() {
         // The image is used up: the only way on is forward. The old kernel resets
