@@ -55,7 +55,7 @@ fn an_image_is_woken_once_and_never_again() -> Result<(), Failure> {
     scenario::wake(&mut life, &asleep, &before)?;
     life.cut_power();
     let reader = life.reader();
-    life.be_refused(&reader, "no disk carries an image to wake")?;
+    life.be_refused(&reader, "the image is consumed, not valid")?;
     Ok(life.abandon()?)
 }
 
@@ -105,6 +105,6 @@ fn a_discarded_image_is_not_woken() -> Result<(), Failure> {
     life.logged(|_| scenario::said(&inspected, 0, &["valid"]))?;
     life.logged(|_| scenario::said(&discarded, 0, &[]))?;
     let reader = life.reader();
-    life.be_refused(&reader, "no disk carries an image to wake")?;
+    life.be_refused(&reader, "the image is discarded, not valid")?;
     Ok(life.abandon()?)
 }

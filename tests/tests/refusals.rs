@@ -19,7 +19,7 @@ fn a_target_that_is_mounted_or_too_small_or_none_is_refused() -> Result<(), Fail
         mounted.filter(|(_, rest)| rest.starts_with(SECOND_DISK)).map(|(disk, _)| disk);
     let mounted = mounted.next_back().unwrap_or_default();
     for (target, word) in [
-        (&*small, "small"),
+        (&*small, "the image may need"),
         (mounted, "mounted"),
         ("/dev/null", "/dev/null"),
         ("/dev/no", "/dev/no"),

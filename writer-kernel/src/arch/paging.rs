@@ -149,12 +149,14 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Maps one page, or leaves what is mapped in its place already: whether it
+    /// was mapped now.
     fn map<S: PageSize + core::fmt::Debug>(
         &mut self,
         at: VirtAddr,
         physical: u64,
         flags: Flags,
-    ) -> Result<(), MapError>
+    ) -> Result<bool, MapError>
     where
         MappedPageTable<'static, InWindow>: Mapper<S>,
     {
@@ -167,10 +169,10 @@ impl AddressSpace {
         match mapped {
             Ok(flush) => {
                 flush.flush();
-                Ok(())
+                Ok(true)
             }
             // Ranges that share a large page map it twice.
-            Err(MapToError::PageAlreadyMapped(_) | MapToError::ParentEntryHugePage) => Ok(()),
+            Err(MapToError::PageAlreadyMapped(_) | MapToError::ParentEntryHugePage) => Ok(false),
             Err(MapToError::FrameAllocationFailed) => Err(MapError::Full),
         }
     }
@@ -187,11 +189,13 @@ impl AddressSpace {
         let mut at = start;
         while at < end {
             let to = VirtAddr::new(DIRECT_MAP + at);
-            if whole_gib(at) && cpu::has_1gib_pages() {
-                self.map::<Size1GiB>(to, at, Flags::NO_EXECUTE | Flags::WRITABLE)?;
+            let flags = Flags::NO_EXECUTE | Flags::WRITABLE;
+            // Where a part of the GiB was mapped before (a mailbox page, a loader's
+            // table), there is a table in the large page's place: fill that.
+            if whole_gib(at) && cpu::has_1gib_pages() && self.map::<Size1GiB>(to, at, flags)? {
                 at += GIB;
             } else {
-                self.map::<Size2MiB>(to, at, Flags::NO_EXECUTE | Flags::WRITABLE)?;
+                self.map::<Size2MiB>(to, at, flags)?;
                 at += LARGE;
             }
         }
