@@ -35,6 +35,20 @@ pub const FOR_GUESTS: &[Need] = &[
 /// A Debian package, and a file that shows that it is installed.
 pub struct Need(&'static str, &'static str);
 
+/// The standard library for a target; rustup brings it where it is missing.
+pub fn ensure_target(target: &str) -> Result<(), Error> {
+    let libraries = shell::output(Command::new("rustc").args([
+        "--print",
+        "target-libdir",
+        "--target",
+        target,
+    ]))?;
+    if Path::new(&libraries).exists() {
+        return Ok(());
+    }
+    shell::run(Command::new("rustup").args(["target", "add", target]))
+}
+
 /// Installs what is missing if this is root on a Debian system, or says what
 /// to type.
 pub fn ensure(needs: &[Need]) -> Result<(), Error> {

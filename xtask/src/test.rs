@@ -85,6 +85,7 @@ fn host_tests() -> Result<(), Error> {
 }
 
 fn bare_metal() -> Result<(), Error> {
+    host::ensure_target(BARE_TARGET)?;
     let packages = BARE.iter().flat_map(|package| ["-p", package]);
     shell::run(cargo("check").args(["--target", BARE_TARGET]).args(packages))
 }
