@@ -6,6 +6,7 @@
 //! pages can move until the freeze.
 
 use crate::checksum::Nonce;
+use crate::image::Counts;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// "This is a mailbox page."
@@ -58,6 +59,9 @@ pub struct Statistics {
     pub data_bytes: u64,
     /// Bytes of everything else: tables, plan, header.
     pub meta_bytes: u64,
+    /// Microseconds of `data_us` in which the writer asked the page set; 0 for
+    /// the reader.
+    pub walk_us: u64,
 }
 
 /// The first page.
@@ -82,6 +86,8 @@ pub struct Head {
     pub write: Statistics,
     /// The reader's pass.
     pub read: Statistics,
+    /// What became of each page, after a wake-up.
+    pub counts: Counts,
     /// Random bytes gathered by the reader for the woken kernel.
     pub entropy: [u8; 64],
     /// Bits of entropy that `entropy` is worth; 0: there was no source.

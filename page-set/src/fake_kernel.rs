@@ -191,6 +191,11 @@ impl FakeKernel {
         LinuxPages::new(note.as_bytes(), &self.ranges, WINDOW, self)
     }
 
+    /// With another window.
+    pub fn pages_around(&self, window: PageRange) -> LinuxPages<'_> {
+        LinuxPages::new(self.note().as_bytes(), &self.ranges, window, self).unwrap()
+    }
+
     /// The verdicts on the frames of `range`, asked for as the writer asks.
     pub fn verdicts(&self, range: PageRange) -> Vec<Verdict> {
         verdicts(&mut self.pages(), range)

@@ -41,6 +41,9 @@ impl<'a> LinuxPages<'a> {
         window: PageRange,
         memory: &'a dyn PhysRead,
     ) -> Result<Self, Unsupported> {
+        if vmcoreinfo.is_empty() {
+            return Err(Unsupported::NoNote);
+        }
         let note = Vmcoreinfo::new(vmcoreinfo);
         note.within("PAGESIZE", PAGE_SIZE..=PAGE_SIZE)?;
         let sections = SectionLayout::told_by(&note)?;
@@ -116,7 +119,7 @@ impl<'a> LinuxPages<'a> {
     /// order is one number in the old kernel's memory; if it were wrong, pages
     /// in use would be lost: so every page structure has to agree.
     fn is_free(&mut self, block: &PageRange, mem_map: LinearAddr) -> Option<bool> {
-        if !block.start.0.is_multiple_of(block.pages) || !self.space.memory().covers(*block) {
+        if !block.start.0.is_multiple_of(block.pages) || !self.space.memory().is_memory(*block) {
             return Some(false);
         }
         for frame in block.start.0 + 1..block.end().0 {

@@ -39,7 +39,8 @@ impl<'a> Readable<'a> {
 
     /// A frame's bytes, if it may be read.
     pub fn page(&self, frame: Pfn) -> Option<&'a PageBytes> {
-        self.covers(PageRange { start: frame, pages: 1 }).then(|| self.memory.page(frame))
+        let range = PageRange { start: frame, pages: 1 };
+        (!self.window.contains(frame) && self.is_memory(range)).then(|| self.memory.page(frame))
     }
 
     /// The little-endian word at an address that is a multiple of 8.
@@ -47,12 +48,11 @@ impl<'a> Readable<'a> {
         word_at(self.page(Pfn::containing(address))?, address.0)
     }
 
-    /// Whether every frame of `range` may be read.
-    pub fn covers(&self, range: PageRange) -> bool {
+    /// Whether every frame of `range` is in the memory map.
+    pub fn is_memory(&self, range: PageRange) -> bool {
         let from = self.ranges.partition_point(|entry| entry.range.end() <= range.start);
         let present = self.ranges[from..].iter().map(|entry| entry.range);
-        self.window.intersection(&range).is_none()
-            && memory_map::first_missing(range, present).is_none()
+        memory_map::first_missing(range, present).is_none()
     }
 }
 

@@ -5,6 +5,8 @@ use core::fmt;
 /// Why elision is off. Names are those of the VMCOREINFO note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsupported {
+    /// There is no note at all.
+    NoNote,
     /// The note lacks this entry.
     Missing(&'static str),
     /// The note's entry has a value that no known kernel gives it.
@@ -20,6 +22,7 @@ pub enum Unsupported {
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoNote => write!(f, "the kernel's VMCOREINFO is not to be had"),
             Self::Missing(key) => write!(f, "the kernel's VMCOREINFO does not tell {key}"),
             Self::Value(key) => {
                 write!(f, "the kernel's VMCOREINFO has a value for {key} that is not understood")

@@ -162,6 +162,19 @@ fn frames_that_the_window_interrupts_are_judged_on_both_sides() {
 }
 
 #[test]
+fn a_free_block_around_the_window_is_free_on_both_sides() {
+    let mut kernel = FakeKernel::new(VARIANTS[0]);
+    kernel.set_free(PLAYGROUND.start, 10);
+    let window = PageRange::new(0x500, 0x100);
+    let mut pages = kernel.pages_around(window);
+    for side in [PageRange::new(0x400, 0x100), PageRange::new(0x600, 0x200)] {
+        let verdicts = crate::fake_kernel::verdicts(&mut pages, side);
+        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Free));
+    }
+    assert_eq!(pages.doubted(), 0);
+}
+
+#[test]
 fn what_the_log_tells_is_the_kernels() {
     let kernel = FakeKernel::new(VARIANTS[1]);
     assert_eq!(kernel.pages().levels(), Levels::Five);

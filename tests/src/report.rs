@@ -94,7 +94,9 @@ pub struct Sleep {
     pub write_s: f64,
     /// MB/s (10^6 bytes) meanwhile.
     pub write_mb_s: f64,
-    /// Milliseconds from there to the commit.
+    /// Milliseconds of that for reading the old kernel's page structures.
+    pub walk_ms: f64,
+    /// Milliseconds from the last completion to the commit.
     pub commit_ms: f64,
     /// Seconds from the command to power off, all of Linux's part included.
     pub trigger_to_off_s: f64,
@@ -103,11 +105,13 @@ pub struct Sleep {
 impl Sleep {
     /// From an image's header, and what the host saw.
     pub fn new(header: &Header, trigger_to_off_s: f64) -> Self {
-        let Statistics { first_data_us, data_us, finish_us, data_bytes, .. } = header.statistics;
+        let Statistics { first_data_us, data_us, finish_us, data_bytes, walk_us, .. } =
+            header.statistics;
         Self {
             first_write_ms: first_data_us as f64 / 1e3,
             write_s: data_us as f64 / 1e6,
             write_mb_s: rate(data_bytes, data_us),
+            walk_ms: walk_us as f64 / 1e3,
             commit_ms: finish_us as f64 / 1e3,
             trigger_to_off_s,
         }
@@ -225,9 +229,11 @@ impl Cycle {
             "left out",
             format!("{zero} zero, {free} free, {window} window, {excluded} untouchable pages"),
         );
-        let Sleep { first_write_ms, write_s, write_mb_s, commit_ms, trigger_to_off_s } = self.sleep;
+        let Sleep { first_write_ms, write_s, write_mb_s, walk_ms, commit_ms, trigger_to_off_s } =
+            self.sleep;
         table.row("jump to first write", format!("{first_write_ms:.1} ms"));
         table.row("write", format!("{write_s:.2} s, {write_mb_s:.0} MB/s"));
+        table.row("finding free pages", format!("{walk_ms:.1} ms of that"));
         table.row("commit", format!("{commit_ms:.1} ms"));
         table.row("command to off", format!("{trigger_to_off_s:.2} s"));
         let Wake { read_s, read_mb_s, start_to_userland_s, .. } = self.wake;

@@ -3,6 +3,7 @@
 use crate::arch::paging::direct;
 use crate::console;
 use dormouse_handoff::checksum::Nonce;
+use dormouse_handoff::image::Counts;
 use dormouse_handoff::mailbox::{self, Head, LogPage, Outcome, PAGES, Statistics};
 use dormouse_handoff::plan::Stage;
 use dormouse_handoff::units::PhysAddr;
@@ -50,11 +51,12 @@ impl Mailbox {
         });
     }
 
-    /// Leaves what a reader's pass took.
-    pub fn leave_statistics(&self, write: Statistics, read: Statistics) {
+    /// Leaves what both passes took, and what became of the pages.
+    pub fn leave_statistics(&self, write: Statistics, read: Statistics, counts: Counts) {
         self.update(|head| {
             head.write = write;
             head.read = read;
+            head.counts = counts;
         });
     }
 

@@ -21,7 +21,8 @@ use dormouse_drivers::{Controller, open};
 use dormouse_handoff::image::{Header, JumpBack};
 use dormouse_handoff::plan::{self, CheckedPlan, Flags, PlanError, Stage, WayBack};
 use dormouse_handoff::units::{PageRange, Pfn};
-use dormouse_transfer::memory::Everything;
+use dormouse_page_set::LinuxPages;
+use dormouse_transfer::memory::{Everything, PageSet};
 use dormouse_transfer::save::Observer as _;
 use dormouse_transfer::save::{Buffers, SCRATCH_BYTES, TABLE_BUFFER_PAGES, save};
 use dormouse_transfer::stream::Stream;
@@ -268,19 +269,49 @@ fn save_to(
         power::stand_still("the first write");
     }
     let mut stream = Stream::new(device, plan.extents())?;
-    let header = save(&mut stream, ram, &mut Everything, plan, jump_back, buffers, observer)?;
+    let mut linux = linux_pages(plan, ram);
+    let mut everything = Everything;
+    let pages: &mut dyn PageSet = match &mut linux {
+        Some(linux) => linux,
+        None => &mut everything,
+    };
+    let header = save(&mut stream, ram, pages, plan, jump_back, buffers, observer)?;
     failure::committed(plan.power);
+    if let Some(doubted) = linux.map(|linux| linux.doubted()).filter(|&doubted| doubted > 0) {
+        log::warn!("{doubted} free blocks were stored: the old kernel contradicts itself");
+    }
     let statistics = header.statistics;
     log::info!(
-        "committed: {} MiB stored, {} MiB of zeros; first write after {} ms, data {} ms, commit \
+        "committed: {} MiB stored, {} MiB of zeros, {} MiB free; first write after {} ms, data {} ms, commit \
          {} ms",
         header.counts.stored >> 8,
         header.counts.zero >> 8,
+        header.counts.free >> 8,
         statistics.first_data_us / 1000,
         statistics.data_us / 1000,
         statistics.finish_us / 1000,
     );
     Ok(header)
+}
+
+/// What the old kernel says of its pages; `None`, and why on the console, where
+/// that is not understood and every page is stored.
+fn linux_pages<'a>(plan: &'a CheckedPlan<'_>, ram: &'a Ram) -> Option<LinuxPages<'a>> {
+    let found = LinuxPages::new(plan.vmcoreinfo(), plan.memory(), plan.window(), ram);
+    match found {
+        Ok(pages) => {
+            log::info!(
+                "elision: page structures of {} bytes, {} paging levels",
+                pages.page_struct_bytes(),
+                pages.levels()
+            );
+            Some(pages)
+        }
+        Err(reason) => {
+            log::warn!("elision is off, free pages are stored: {reason}");
+            None
+        }
+    }
 }
 
 fn sleep(plan: &CheckedPlan<'_>, _committed: &Header) -> ! {

@@ -164,7 +164,7 @@ pub struct Header {
     /// The writer's pass, up to the commit.
     pub statistics: Statistics,
     /// Zero.
-    pub reserved: [u64; 33],
+    pub reserved: [u64; 32],
     /// XXH64 (seed 0) of all bytes before this field.
     pub checksum: u64,
 }

@@ -271,6 +271,7 @@ fn put_back(
         finish_us: time::now_us() - data_done_us,
         data_bytes: header.data_length,
         meta_bytes: (header.runs.pages + header.chunks.pages) * PAGE_SIZE,
+        walk_us: 0,
     };
     log::info!(
         "{} MiB read in {} ms; jumping into the old kernel",
@@ -278,7 +279,7 @@ fn put_back(
         read.data_us / 1000
     );
     mailbox.leave(Outcome::Woken, Stage::Jump, "");
-    mailbox.leave_statistics(header.statistics, read);
+    mailbox.leave_statistics(header.statistics, read, header.counts);
     mailbox.update(|head| head.entropy_bits = cpu::random(&mut head.entropy));
     mailbox.leave_log(&writers_log);
     failure::leave(way_out(&opened.jump_back))

@@ -50,6 +50,10 @@ pub struct Hibernate {
     #[arg(long, hide = true, value_parser = parse_fault)]
     pub test_fault: Option<(Stage, Fault)>,
 
+    /// For tests: scribble over all that was left out as free, at the wake-up
+    #[arg(long, hide = true)]
+    pub test_scribble: bool,
+
     /// For tests: change a field of the plan (FIELD=VALUE)
     #[arg(long, hide = true)]
     pub test_plan: Vec<TestPlan>,
@@ -58,7 +62,9 @@ pub struct Hibernate {
 impl Hibernate {
     /// The options as the plan puts them.
     pub fn wishes(&self, system: &System) -> Wishes {
-        let flags = self.test_wait.iter().fold(Flags::empty(), |flags, wait| flags | wait.flag());
+        let mut flags =
+            self.test_wait.iter().fold(Flags::empty(), |flags, wait| flags | wait.flag());
+        flags.set(Flags::SCRIBBLE_FREE_PAGES, self.test_scribble);
         Wishes {
             action: if self.reboot { Action::Reboot } else { Action::PowerOff },
             attempts: self.attempts,

@@ -4,8 +4,10 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::mailbox::Mail;
 use crate::output::{self, Output};
+use dormouse_handoff::image::Counts;
 use dormouse_handoff::mailbox::{self, Statistics};
 use dormouse_handoff::plan::Stage;
+use dormouse_handoff::units::PAGE_SIZE;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -53,6 +55,9 @@ pub struct Report {
     /// The reader's pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Pass>,
+    /// What became of the pages, after a wake-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<Pages>,
     /// The last lines of the writer's log, after a failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
@@ -76,6 +81,45 @@ pub struct Pass {
     pub finish_seconds: f64,
     /// Bytes of pages a second, while they went.
     pub bytes_per_second: f64,
+}
+
+/// What became of the old kernel's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pages {
+    /// Stored.
+    pub stored: u64,
+    /// Of zeros: noted, not stored.
+    pub zero: u64,
+    /// Free: left out.
+    pub free: u64,
+    /// Left out because they must not be touched: broken, or not there.
+    pub excluded: u64,
+    /// Of the window.
+    pub window: u64,
+    /// Seconds for finding out which are free.
+    pub walk_seconds: f64,
+}
+
+impl Pages {
+    fn of(counts: &Counts, write: &Statistics) -> Self {
+        let Counts { stored, zero, free, excluded, window } = *counts;
+        let walk_seconds = write.walk_us as f64 / 1e6;
+        Self { stored, zero, free, excluded, window, walk_seconds }
+    }
+
+    fn line(&self) -> String {
+        let bytes = |pages| output::bytes(pages * PAGE_SIZE);
+        let untouchable = match self.excluded {
+            0 => String::new(),
+            pages => format!(", {} that must not be touched", bytes(pages)),
+        };
+        format!(
+            "  left out {} free, {} of zeros{untouchable}; found out in {:.0} ms",
+            bytes(self.free),
+            bytes(self.zero),
+            self.walk_seconds * 1e3,
+        )
+    }
 }
 
 impl Pass {
@@ -125,6 +169,7 @@ impl Report {
                 report.asleep_seconds = Some(away.as_secs_f64());
                 report.write = Some(Pass::of(&mail.head.write));
                 report.read = Some(Pass::of(&mail.head.read));
+                report.pages = Some(Pages::of(&mail.head.counts, &mail.head.write));
             }
             Some(mailbox::Outcome::Returned) => {
                 report.outcome = Outcome::Returned;
@@ -159,6 +204,7 @@ impl Report {
             message: None,
             write: None,
             read: None,
+            pages: None,
             log: Vec::new(),
             warnings: Vec::new(),
         }
@@ -204,6 +250,7 @@ impl Report {
         }
         lines.extend(self.message.as_ref().map(|message| format!("  {message}")));
         lines.extend(self.write.map(|pass| pass.line("written")));
+        lines.extend(self.pages.as_ref().map(Pages::line));
         lines.extend(self.read.map(|pass| pass.line("read")));
         if !self.log.is_empty() {
             lines.push("its log ends so:".to_owned());
@@ -227,6 +274,8 @@ mod tests {
         head.message[..9].copy_from_slice(b"nvme died");
         head.write =
             Statistics { data_bytes: 400_000_000, data_us: 2_000_000, ..Statistics::default() };
+        head.write.walk_us = 7_000;
+        head.counts = Counts { stored: 1000, zero: 500, free: 250_000, ..Counts::default() };
         Mail { head, log: "one\ntwo\n".to_owned() }
     }
 
@@ -241,6 +290,8 @@ mod tests {
         assert_eq!(report.lines()[0], "woken from /dev/x after 3 h 12 min");
         assert_eq!(report.write.unwrap().bytes_per_second, 2e8);
         assert_eq!(report.read.unwrap().bytes_per_second, 0.0, "nothing read is no rate");
+        let left_out = "  left out 1.0 GB free, 2.0 MB of zeros; found out in 7 ms";
+        assert!(report.lines().iter().any(|line| line == left_out), "{:?}", report.lines());
     }
 
     #[test]
