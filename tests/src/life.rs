@@ -240,13 +240,20 @@ impl Life {
 
     /// Waits for the attempt to end in sleep.
     pub fn fall_asleep(&mut self, attempt: Attempt) -> Result<Asleep, Error> {
+        self.go_down(attempt, Ended::POWER_OFF)
+    }
+
+    /// Waits for the attempt to end the machine in this way.
+    pub fn go_down(&mut self, attempt: Attempt, reason: &str) -> Result<Asleep, Error> {
         self.logged(|life| match life.guest.wait(&attempt.ticket, SLEEP) {
             Ok((answer, _)) => Err(came_back(&ran(answer)?)),
             Err(Error::Ended { .. }) => {
                 let ended = life.end()?;
-                if !ended.by_power_off() {
-                    let (reason, status) = (ended.reason, ended.status);
-                    let what = format!("the writer ended with {reason}, QEMU with {status}");
+                if ended.reason != reason || !ended.status.success() {
+                    let what = format!(
+                        "the writer ended with {}, not {reason}, QEMU with {}",
+                        ended.reason, ended.status
+                    );
                     return Err(Error::verdict(what));
                 }
                 Ok(Asleep { ticket: attempt.ticket, asked: attempt.asked, off: ended.at })

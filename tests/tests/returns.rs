@@ -1,7 +1,9 @@
 //! A failed hibernation is a return: whatever goes wrong before the commit,
 //! the user has the running system again, and a message that says why.
 
-use dormouse_tests::{Artefacts, Failure, Fill, Life, Options, scenario};
+use dormouse_tests::qemu::{Ended, Machine};
+use dormouse_tests::{Artefacts, BEFORE_WRITE, Error, Failure, Fill, Life, Options, scenario};
+use serde_json::json;
 
 /// The writer's stages before the commit is done, and what can be made to
 /// happen in each, with a word of the message that tells of it.
@@ -30,13 +32,14 @@ fn whatever_fails_at_whatever_stage_the_old_system_goes_on() -> Result<(), Failu
 }
 
 /// Plans that nobody should follow, and a word of the writer's answer.
-const BAD_PLANS: [(&str, &str); 6] = [
+const BAD_PLANS: [(&str, &str); 7] = [
     ("checksum=wrong", "checksum"),
     ("version=99", "version 99"),
     ("pci=0000:00:1f.7", "0000:00:1f.7"),
     ("serial=another", "serial number"),
     ("device-blocks=123456789", "capacity"),
     ("first-page=1", "first page"),
+    ("extent-blocks=8000", "the target holds 3 MiB"),
 ];
 
 #[test]
@@ -49,6 +52,61 @@ fn a_plan_that_does_not_fit_is_not_followed() -> Result<(), Failure> {
         let ran = life.return_from(&attempt)?;
         life.logged(|_| scenario::said(&ran, 1, &[word]))?;
         scenario::well(&mut life, &before)?;
+    }
+    life.finish()?;
+    Ok(())
+}
+
+/// What comes from outside while the writer stands still, and a word of the
+/// writer's answer.
+type Interruption = (fn(&mut Machine) -> Result<(), Error>, &'static str);
+
+const INTERRUPTIONS: [Interruption; 3] = [
+    (|machine| machine.console.type_keys(" q"), "stopped by the user's key"),
+    (press_escape, "stopped by the user's key"),
+    (|machine| machine.monitor.command("inject-nmi", json!({})).map(drop), "NMI"),
+];
+
+/// On the keyboard; then on, by the serial line.
+fn press_escape(machine: &mut Machine) -> Result<(), Error> {
+    let key = json!({ "keys": [{ "type": "qcode", "data": "esc" }] });
+    machine.monitor.command("send-key", key)?;
+    machine.console.type_keys(" ")
+}
+
+#[test]
+fn the_users_key_and_an_nmi_are_returns() -> Result<(), Failure> {
+    let artefacts = Artefacts::from_environment()?;
+    let mut life = Life::begin(&artefacts, "interrupted", Options::default())?;
+    let before = life.fill(&Fill::light())?;
+    for (interrupt, word) in INTERRUPTIONS {
+        let attempt = life.hibernate(&["--test-wait", "before-write"])?;
+        life.standstill(&attempt, BEFORE_WRITE)?;
+        interrupt(life.machine()?)?;
+        let ran = life.return_from(&attempt)?;
+        life.logged(|_| scenario::said(&ran, 1, &[word]))?;
+        scenario::well(&mut life, &before)?;
+    }
+    scenario::sleep_and_wake(&mut life, &before)?;
+    life.finish()?;
+    Ok(())
+}
+
+/// Power switches that do not work: sleep and reset registers where nothing is
+/// (port 0xcf9 is left), no sleep type (so is the reset register).
+const DEAD_SWITCHES: [&str; 2] = ["power=dead", "sleep-type=4294967295"];
+
+#[test]
+fn where_the_power_does_not_go_off_the_machine_is_reset_and_the_image_wakes() -> Result<(), Failure>
+{
+    let artefacts = Artefacts::from_environment()?;
+    let mut life = Life::begin(&artefacts, "dead-switches", Options::default())?;
+    let before = life.fill(&Fill::light())?;
+    for switch in DEAD_SWITCHES {
+        let attempt = life.hibernate(&["--test-plan", switch])?;
+        life.standstill(&attempt, "did not power off by ACPI S5: resetting it instead")?;
+        let asleep = life.go_down(attempt, Ended::RESET)?;
+        scenario::wake(&mut life, &asleep, &before)?;
     }
     life.finish()?;
     Ok(())

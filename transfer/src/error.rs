@@ -14,6 +14,8 @@ pub enum Error {
     Device(DeviceError),
     /// The device's queue did not take a request.
     Submit(SubmitError),
+    /// The user asked to go back.
+    Aborted,
     /// There is no memory left in the window for buffers.
     NoBuffers,
     /// The image would end past the target.
@@ -116,6 +118,7 @@ impl core::fmt::Display for Error {
         match self {
             Self::Device(error) => write!(f, "{error}"),
             Self::Submit(error) => write!(f, "{error}"),
+            Self::Aborted => write!(f, "stopped by the user's key"),
             Self::NoBuffers => write!(f, "no room left in the window for buffers"),
             Self::TooSmall { needed, capacity } => write!(
                 f,

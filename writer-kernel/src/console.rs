@@ -118,6 +118,11 @@ pub fn wait_for_key() {
     }
 }
 
+/// A byte that came over the line, if one did.
+pub fn received() -> Option<u8> {
+    CONSOLE.lock().uart.as_mut()?.try_receive_byte().ok()
+}
+
 /// Calls `f` with the log so far.
 pub fn with_log<T>(f: impl FnOnce(&[u8]) -> T) -> T {
     match CONSOLE.try_lock() {

@@ -15,6 +15,7 @@ mod console;
 mod entry;
 mod failure;
 mod heap;
+mod keys;
 mod machine;
 mod mailbox;
 mod observer;

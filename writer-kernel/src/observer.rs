@@ -1,8 +1,9 @@
-//! What the data's path tells on its way: stages, progress, and the faults
-//! that tests ask for.
+//! What the data's path tells on its way: stages, progress, the user's wish to
+//! go back, and the faults that tests ask for.
 
 use crate::arch::time;
 use crate::failure;
+use crate::keys::{self, Keys};
 use alloc::vec::Vec;
 use dormouse_handoff::plan::{Fault, Plan, Stage};
 use dormouse_transfer::error::Error;
@@ -17,11 +18,23 @@ pub struct Observer {
     verb: &'static str,
     next_us: u64,
     log: Vec<u8>,
+    /// `None` where there is no going back.
+    keys: Option<Keys>,
 }
 
 impl Observer {
+    /// The writer's: it can be asked to go back.
+    pub fn of_writer(plan: &Plan) -> Self {
+        Self { keys: Some(Keys::new()), ..Self::new(plan, "saved") }
+    }
+
+    /// The reader's.
+    pub fn of_reader(plan: &Plan) -> Self {
+        Self::new(plan, "read")
+    }
+
     /// Reports "`verb` n of m MiB".
-    pub fn new(plan: &Plan, verb: &'static str) -> Self {
+    fn new(plan: &Plan, verb: &'static str) -> Self {
         let fault = match plan.fault {
             1 => Some(Fault::Error),
             2 => Some(Fault::Panic),
@@ -29,7 +42,12 @@ impl Observer {
             _ => None,
         };
         let fault = Stage::from_number(plan.fault_stage).zip(fault);
-        Self { fault, verb, next_us: time::now_us() + INTERVAL_US, log: Vec::new() }
+        Self { fault, verb, next_us: time::now_us() + INTERVAL_US, log: Vec::new(), keys: None }
+    }
+
+    fn heed_user(&mut self) -> Result<(), Error> {
+        let asked = self.keys.as_mut().is_some_and(Keys::ask_to_go_back);
+        if asked { Err(Error::Aborted) } else { Ok(()) }
     }
 
     fn play(&self, stage: Stage) -> Result<(), Error> {
@@ -52,6 +70,12 @@ impl Observer {
 impl save::Observer for Observer {
     fn stage(&mut self, stage: Stage) -> Result<(), Error> {
         failure::set_stage(stage);
+        match stage {
+            Stage::Write if self.keys.is_some() => log::info!("writing; {}", keys::HINT),
+            // The last moment at which nothing has been decided yet.
+            Stage::Commit => self.heed_user()?,
+            _ => {}
+        }
         if stage == Stage::Commit {
             // What comes after is not in the image: the image must be written first.
             self.log = crate::console::with_log(<[u8]>::to_vec);
@@ -60,6 +84,7 @@ impl save::Observer for Observer {
     }
 
     fn progress(&mut self, done: u64, total: u64) -> Result<(), Error> {
+        self.heed_user()?;
         let now = time::now_us();
         if now >= self.next_us {
             self.next_us = now + INTERVAL_US;

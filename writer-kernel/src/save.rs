@@ -190,7 +190,7 @@ fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Header, Error
     if plan.window() != window::range() {
         return Err(Error::Window(window::range()));
     }
-    let mut observer = Observer::new(plan, "saved");
+    let mut observer = Observer::of_writer(plan);
     observer.stage(Stage::Plan)?;
     let ram = MACHINE
         .with_space(|space| Ram::map(space, plan.memory()))

@@ -30,6 +30,7 @@ pub const FOR_GUESTS: &[Need] = &[
     // A kernel without the door; its package's links.
     Need("linux-image-cloud-amd64", "/usr/share/doc/linux-image-cloud-amd64"),
     Need("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
+    Need("qemu-utils", "/usr/bin/qemu-img"),
 ];
 
 /// A Debian package, and a file that shows that it is installed.

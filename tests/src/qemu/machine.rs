@@ -42,9 +42,14 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// The reason where the guest switched the power off.
+    pub const POWER_OFF: &str = "guest-shutdown";
+    /// The reason where the guest reset the machine.
+    pub const RESET: &str = "guest-reset";
+
     /// Whether the guest itself switched the power off, and QEMU ended well.
     pub fn by_power_off(&self) -> bool {
-        self.reason == "guest-shutdown" && self.status.success()
+        self.reason == Self::POWER_OFF && self.status.success()
     }
 }
 

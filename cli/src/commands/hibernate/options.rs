@@ -162,7 +162,16 @@ pub enum TestPlan {
     DeviceBlocks(u64),
     /// Another checksum of the target's first page.
     FirstPage(u64),
+    /// Fewer blocks in the target's only extent.
+    ExtentBlocks(u64),
+    /// A sleep type that no chipset has.
+    SleepType(u32),
+    /// The registers of sleep and reset at a port where nothing is.
+    DeadPower,
 }
+
+/// An I/O port at which QEMU's machines have nothing.
+const NOBODYS_PORT: u64 = 0xeee0;
 
 impl TestPlan {
     /// Makes the change.
@@ -178,6 +187,12 @@ impl TestPlan {
             Self::Serial(serial) => plan::set_text(&mut plan.target.serial, serial),
             Self::DeviceBlocks(blocks) => plan.target.device_blocks = *blocks,
             Self::FirstPage(checksum) => plan.target.first_page_checksum = *checksum,
+            Self::ExtentBlocks(blocks) => plan.extents[0].blocks = *blocks,
+            Self::SleepType(number) => plan.power.s5_type_a = *number,
+            Self::DeadPower => {
+                plan.power.pm1a_control.address = NOBODYS_PORT;
+                plan.power.reset = plan.power.pm1a_control;
+            }
         }
         plan.seal();
     }
@@ -196,10 +211,12 @@ impl FromStr for TestPlan {
             "serial" => Ok(Self::Serial(value.to_owned())),
             "device-blocks" => number().map(Self::DeviceBlocks),
             "first-page" => number().map(Self::FirstPage),
-            _ => {
-                Err("no such field: checksum, version, pci, serial, device-blocks, first-page"
-                    .into())
-            }
+            "extent-blocks" => number().map(Self::ExtentBlocks),
+            "sleep-type" => value.parse().map(Self::SleepType).map_err(|e| format!("{e}")),
+            "power" if value == "dead" => Ok(Self::DeadPower),
+            _ => Err("no such field: checksum, version, pci, serial, device-blocks, first-page, \
+                      extent-blocks, sleep-type, power"
+                .into()),
         }
     }
 }
