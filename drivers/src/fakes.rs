@@ -21,6 +21,7 @@ pub struct FakeMachine {
     dma_used: Cell<usize>,
     now_us: Cell<u64>,
     tick_us: Cell<u64>,
+    end_us: Cell<u64>,
     functions: RefCell<BTreeMap<Key, Vec<u32>>>,
 }
 
@@ -54,6 +55,7 @@ impl FakeMachine {
             dma_used: Cell::new(0),
             now_us: Cell::new(1_000_000),
             tick_us: Cell::new(1),
+            end_us: Cell::new(u64::MAX),
             functions: RefCell::default(),
         }))
     }
@@ -61,6 +63,32 @@ impl FakeMachine {
     /// Makes the clock go on by `us` each time somebody looks.
     pub fn set_tick(&self, us: u64) {
         self.tick_us.set(us);
+    }
+
+    /// The time, without looking: it does not go on.
+    pub fn clock_us(&self) -> u64 {
+        self.now_us.get()
+    }
+
+    /// Fails the test whose driver still waits after `us` from now.
+    pub fn limit_time(&self, us: u64) {
+        self.end_us.set(self.now_us.get() + us);
+    }
+
+    /// Takes all memory back, and makes it zero: a machine for the next case.
+    /// No driver may be alive.
+    pub fn rewind(&self) {
+        // SAFETY: all of it is inside the allocation.
+        unsafe { self.ram.write_bytes(0, self.used.get()) };
+        self.used.set(0);
+        self.dma_used.set(0);
+        self.tick_us.set(1);
+        self.functions.borrow_mut().clear();
+    }
+
+    /// Where the processor finds memory that was taken.
+    pub fn pointer(&self, address: PhysAddr, bytes: usize) -> NonNull<u8> {
+        NonNull::new(self.place(address, bytes)).expect("the allocation is not at 0")
     }
 
     /// Lets time pass.
@@ -170,6 +198,7 @@ unsafe impl Platform for FakeMachine {
 
     fn now_us(&self) -> u64 {
         self.advance(self.tick_us.get());
+        assert!(self.now_us.get() < self.end_us.get(), "something waits without a deadline");
         self.now_us.get()
     }
 

@@ -8,7 +8,9 @@
 //!
 //! [`open`] is the way in. Everything a driver needs of its surroundings is in
 //! [`platform`].
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "model")), no_std)]
+// Not every test that has the models uses all of them.
+#![cfg_attr(all(feature = "model", not(test)), allow(dead_code))]
 
 extern crate alloc;
 
@@ -17,12 +19,16 @@ mod ahci;
 mod conformance;
 mod controllers;
 pub mod dma;
-#[cfg(test)]
+#[cfg(any(test, feature = "model"))]
 pub mod fakes;
+#[cfg(any(test, feature = "model"))]
+pub mod faults;
 pub mod guard;
 mod health;
 mod in_flight;
 pub mod iommu;
+#[cfg(any(test, feature = "model"))]
+pub mod models;
 mod nvme;
 pub mod pci;
 pub mod place;

@@ -80,6 +80,22 @@ pub fn change_state(
     state: State,
 ) -> Result<Header, Error> {
     stream.flush()?;
+    write_state(stream, buffer, header, state)
+}
+
+/// Writes `Discarded` over a header whose write failed: it may have got to the
+/// disk all the same. Nothing is flushed before, because nothing is promised,
+/// and because a disk that does not flush may still write.
+pub fn undo(stream: &mut Stream<'_>, buffer: &mut Buffer, header: &Header) -> Result<(), Error> {
+    write_state(stream, buffer, header, State::Discarded).map(|_| ())
+}
+
+fn write_state(
+    stream: &mut Stream<'_>,
+    buffer: &mut Buffer,
+    header: &Header,
+    state: State,
+) -> Result<Header, Error> {
     let header = header.with_state(state);
     let block = stream.geometry().block_size as usize;
     buffer.bytes_mut()[..block].fill(0);
@@ -201,11 +217,15 @@ fn read_section<'b>(
     section.matches(header.seed(), buffer.bytes()).map(Ok)
 }
 
-/// The writer's log, as far as it fits `buffer`; empty if it is damaged.
-pub fn read_log<'b>(
-    stream: &mut Stream<'_>,
-    buffer: &'b mut Buffer,
-    header: &Header,
-) -> Result<&'b [u8], Error> {
-    read_section(stream, buffer, header, Layout::LOG, header.log).unwrap_or(Ok(&[]))
+/// The writer's log, as far as it fits `buffer`; empty if it is damaged or
+/// cannot be read: it keeps nobody from waking.
+pub fn read_log<'b>(stream: &mut Stream<'_>, buffer: &'b mut Buffer, header: &Header) -> &'b [u8] {
+    match read_section(stream, buffer, header, Layout::LOG, header.log) {
+        Some(Ok(log)) => log,
+        Some(Err(error)) => {
+            log::warn!("the writer's log is lost: {error}");
+            &[]
+        }
+        None => &[],
+    }
 }

@@ -128,7 +128,7 @@ pub fn save(
         // The header may have got there although the device said no: the old
         // kernel goes on now, so that image must never be woken. If this fails
         // too, the CLI does it after the return.
-        let _ = image::change_state(stream, scratch, &header, State::Discarded);
+        let _ = image::undo(stream, scratch, &header);
     })
 }
 

@@ -97,7 +97,13 @@ impl<'a> Stream<'a> {
             }
             self.sequence = self.sequence.wrapping_add(1);
             let tag = self.sequence << 8 | u32::from(owner.0);
-            self.submit(&Request { direction, lba, segments: &batch[..count], tag })?;
+            let request = Request { direction, lba, segments: &batch[..count], tag };
+            if let Err(error) = self.submit(&request) {
+                // What was taken before is waited for later: the device must
+                // know of it.
+                self.device.ring();
+                return Err(error);
+            }
             self.pending[usize::from(owner.0)] += 1;
             offset += bytes;
         }

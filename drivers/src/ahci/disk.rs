@@ -242,9 +242,11 @@ impl<R: Registers> Disk<R> {
         if let Err(cause) = self.port.check_link() {
             return Err(self.health.fail(self.place.error("poll", cause)));
         }
+        let issued = self.flight.issued();
         match self.flight.records().overdue(now) {
             // A machine that stood still meanwhile does not make a disk late.
-            Some(late) if self.port.outstanding(self.queues_now()) == self.flight.issued() => {
+            // Bits of slots that were never issued mean nothing.
+            Some(late) if self.port.outstanding(self.queues_now()) & issued == issued => {
                 let cause = Cause::Timeout(late.limit_ms);
                 Err(self.health.fail(late.error(&self.place, cause)))
             }

@@ -40,11 +40,11 @@ const VALIDITY_OF_COMMANDS: usize = 83;
 const VALIDITY_OF_ENABLED: usize = 87;
 const VALIDITY_OF_BLOCKS: usize = 106;
 
-const SERIAL: core::ops::Range<usize> = 10..20;
-const MODEL: core::ops::Range<usize> = 27..47;
+pub(super) const SERIAL: core::ops::Range<usize> = 10..20;
+pub(super) const MODEL: core::ops::Range<usize> = 27..47;
 const QUEUE_DEPTH: usize = 75;
 const QUEUE_CAPABILITIES: usize = 76;
-const BLOCKS: core::ops::Range<usize> = 100..104;
+pub(super) const BLOCKS: core::ops::Range<usize> = 100..104;
 const WORDS_IN_BLOCK: core::ops::Range<usize> = 117..119;
 
 impl DiskFacts {
@@ -92,34 +92,10 @@ fn text(words: &[u16]) -> String {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
+    use crate::ahci::model::answer;
     use proptest::prelude::*;
-
-    /// A usual disk of this many blocks of 512 bytes: queued commands, 32 at a
-    /// time, and a write cache.
-    pub fn answer(blocks: u64) -> [u16; WORDS] {
-        let mut words = [0; WORDS];
-        put_text(&mut words[SERIAL], "  DM-0001");
-        put_text(&mut words[MODEL], "Dormouse disk");
-        words[49] = 1 << 9 | 1 << 8;
-        words[75] = 31;
-        words[76] = 1 << 8;
-        words[83] = 1 << 14 | 1 << 13 | 1 << 10;
-        words[85] = 1 << 5;
-        words[87] = 1 << 14;
-        for (i, word) in words[BLOCKS].iter_mut().enumerate() {
-            *word = (blocks >> (16 * i)) as u16;
-        }
-        words
-    }
-
-    fn put_text(words: &mut [u16], text: &str) {
-        let padded = format!("{text:width$}", width = words.len() * 2);
-        for (word, pair) in words.iter_mut().zip(padded.as_bytes().chunks(2)) {
-            *word = u16::from_be_bytes([pair[0], pair[1]]);
-        }
-    }
 
     #[test]
     fn names_are_put_right_and_trimmed() {

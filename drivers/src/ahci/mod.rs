@@ -20,8 +20,8 @@ mod identify;
 mod port;
 mod spec;
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, feature = "model"))]
+pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 

@@ -3,13 +3,20 @@
 //! It judges the driver as the specification does: an access that breaks a rule
 //! fails the test.
 
-use super::identify::WORDS;
+use super::controller::Controller;
+use super::disk::Disk;
+use super::identify::{BLOCKS, MODEL, SERIAL, WORDS};
 use super::spec::{CAP2_HANDOFF, Command, DETECT_UP, Fault, Global, Handoff, host, port};
 use crate::fakes::FakeMachine;
+use crate::faults::{Culprit, Fault as Played, Faults};
+use crate::models::Scripted;
+use crate::pci::Endpoint;
+use crate::place::Place;
 use crate::platform::Platform;
+use crate::queue::{BlockQueue, DeviceError};
 use crate::registers::Registers;
 use dormouse_handoff::plan::PciAddress;
-use dormouse_handoff::units::PhysAddr;
+use dormouse_handoff::units::{Lba, PhysAddr};
 use std::cell::{Cell, RefCell, RefMut};
 
 /// A disk's status when it is ready, when it failed a command, and before its
@@ -17,6 +24,11 @@ use std::cell::{Cell, RefCell, RefMut};
 const READY: u32 = 0x50;
 const FAILED: u32 = 0x51;
 const SILENT: u32 = 0x7f;
+
+/// The capability to queue commands in the disk (CAP.SNCQ).
+pub const QUEUES: u32 = 1 << 30;
+/// The port with the disk, for tests outside this crate.
+const DISK_PORT: u32 = 1;
 
 /// What is on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +57,8 @@ pub struct FakePort {
     pub bad_block: Option<u64>,
     /// Whether the slot of a failed command is given back, as QEMU does.
     pub gives_failed_back: bool,
+    /// Bits of slots that it says are under way though nobody issued them.
+    pub stray: u32,
     /// The command list never stops.
     pub never_stops: bool,
     /// The receiver never stops.
@@ -53,6 +67,8 @@ pub struct FakePort {
     pub ready_at_us: u64,
     /// Slots that wait for an answer, in the order of arrival.
     pub pending: Vec<u32>,
+    /// Slots whose answer is late, and when it comes.
+    late: Vec<(u64, u32)>,
     /// Resets of the link, flushes and standbys so far.
     pub link_resets: usize,
     pub flushes: usize,
@@ -81,16 +97,18 @@ impl FakePort {
     fn new(attached: Attached) -> Self {
         Self {
             attached,
-            identity: super::identify::tests::answer(8192),
+            identity: answer(8192),
             data: vec![0; 4 << 20],
             block: 512,
             answers_at_once: true,
             bad_block: None,
             gives_failed_back: false,
+            stray: 0,
             never_stops: false,
             always_receives: false,
             ready_at_us: 0,
             pending: Vec::new(),
+            late: Vec::new(),
             link_resets: 0,
             flushes: 0,
             standbys: 0,
@@ -127,6 +145,7 @@ impl FakePort {
         (self.task_file, self.signature) = (SILENT, u32::MAX);
         (self.queued, self.issued) = (0, 0);
         self.pending.clear();
+        self.late.clear();
         (self.owes_fis, self.wants_reset) = (true, false);
     }
 
@@ -162,6 +181,7 @@ pub struct Model {
     pub resets: Cell<usize>,
     global: Cell<u32>,
     ports: RefCell<Vec<FakePort>>,
+    faults: Faults,
 }
 
 impl Model {
@@ -184,6 +204,7 @@ impl Model {
             resets: Cell::new(0),
             global: Cell::new(0),
             ports: RefCell::new(ports.iter().map(|kind| FakePort::new(*kind)).collect()),
+            faults: Faults::default(),
         }))
     }
 
@@ -256,6 +277,10 @@ impl Model {
         let now = self.machine.now_us();
         let mut port = self.port(number);
         deliver_fis(&mut port, now);
+        while let Some(i) = port.late.iter().position(|(due, _)| *due <= now) {
+            let (_, slot) = port.late.remove(i);
+            self.finish(&mut port, slot, None);
+        }
         match register {
             port::IS => port.interrupts,
             port::CMD => port.command,
@@ -264,17 +289,55 @@ impl Model {
             port::SSTS if port.attached == Attached::Nothing || port.control & 0xf == 1 => 0,
             port::SSTS => DETECT_UP | 1 << 8 | 1 << 4,
             port::SCTL => port.control,
-            port::SACT => port.queued,
-            port::CI => port.issued,
+            port::SACT => port.queued | port.stray,
+            port::CI => port.issued | port.stray,
             _ => panic!("port register {register:#x} was read"),
         }
     }
 
-    /// Does what the command in a slot asks for.
+    /// Does what the command in a slot asks for, unless the script has another
+    /// fate for it.
     fn serve(&self, port: &mut FakePort, slot: u32) {
-        if port.halted || port.issued & 1 << slot == 0 {
+        if port.halted || port.issued & 1 << slot == 0 || self.faults.is_dead() {
             return;
         }
+        match self.faults.next(self.machine, self.culprit(port, slot)) {
+            // A slot has no second answer: its bit is clear already.
+            None | Some(Played::Twice) => self.finish(port, slot, None),
+            Some(Played::Status) => self.finish(port, slot, Some(0x04)),
+            Some(Played::Silence | Played::Dead) => {}
+            Some(fault @ (Played::Late | Played::TooLate)) => {
+                port.late.push((self.machine.clock_us() + fault.delay_us(), slot));
+            }
+            Some(Played::WrongId) => {
+                let before = (port.issued, port.queued);
+                self.finish(port, slot, None);
+                // Some other command's bit is cleared in its stead.
+                let others = before.0 & !(1 << slot);
+                let cleared = others & others.wrapping_neg();
+                (port.issued, port.queued) = (before.0 & !cleared, before.1 & !cleared);
+            }
+        }
+    }
+
+    /// What the driver's error would call the command in a slot.
+    fn culprit(&self, port: &FakePort, slot: u32) -> Culprit {
+        let header = self.machine.read(PhysAddr(port.clb + u64::from(slot) * 32), 16);
+        let table = u64::from_le_bytes(header[8..].try_into().unwrap());
+        let fis = self.machine.read(PhysAddr(table), 20);
+        let lba = u64::from_le_bytes([fis[4], fis[5], fis[6], fis[8], fis[9], fis[10], 0, 0]);
+        let (operation, lba) = match fis[2] {
+            0x25 | 0x60 => ("read", Some(Lba(lba))),
+            0x35 | 0x61 => ("write", Some(Lba(lba))),
+            0xec => ("identify", None),
+            0xea => ("flush", None),
+            _ => ("standby", None),
+        };
+        Culprit { operation, lba }
+    }
+
+    /// Does a command, or fails it with an error register of `told`.
+    fn finish(&self, port: &mut FakePort, slot: u32, told: Option<u32>) {
         let word = |address: u64| {
             u32::from_le_bytes(self.machine.read(PhysAddr(address), 4).try_into().unwrap())
         };
@@ -310,6 +373,7 @@ impl Model {
             }
         };
         let failure = match fis[2] {
+            _ if told.is_some() => told,
             0xec => {
                 assert_eq!((bytes, writes), (512, false));
                 let answer: Vec<u8> = port.identity.iter().flat_map(|w| w.to_le_bytes()).collect();
@@ -397,6 +461,7 @@ fn set_command(port: &mut FakePort, value: u32, now: u64) {
         // The controller forgets all commands.
         (port.queued, port.issued, port.halted) = (0, 0, false);
         port.pending.clear();
+        port.late.clear();
     }
     let own = Command::RUNNING | Command::RECEIVING | Command::LINK_ACTIVE;
     port.command = value & !own.bits();
@@ -422,8 +487,64 @@ fn deliver_fis(port: &mut FakePort, now: u64) {
     }
 }
 
+impl Scripted for Model {
+    fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    fn open(&'static self) -> Result<Box<dyn BlockQueue>, DeviceError> {
+        let place = Place::controller("ahci", self.address).unit("port", DISK_PORT);
+        let endpoint = Endpoint::enable(self.machine, self.address).expect("the fake PCI");
+        let controller = Controller::take_over(self.machine, self)
+            .map_err(|cause| place.error("take over", cause))?;
+        Ok(Box::new(Disk::start(self.machine, place, endpoint, controller, DISK_PORT)?))
+    }
+
+    fn revive(&self) {
+        for port in self.ports.borrow_mut().iter_mut() {
+            port.command = 0;
+            port.halted = false;
+            port.reset();
+        }
+        self.global.set(0);
+    }
+
+    fn disk(&self) -> RefMut<'_, Vec<u8>> {
+        RefMut::map(self.port(DISK_PORT as usize), |port| &mut port.data)
+    }
+}
+
+/// A usual disk of this many blocks of 512 bytes: queued commands, 32 at a
+/// time, and a write cache.
+pub fn answer(blocks: u64) -> [u16; WORDS] {
+    let mut words = [0; WORDS];
+    put_text(&mut words[SERIAL], "  DM-0001");
+    put_text(&mut words[MODEL], "Dormouse disk");
+    words[49] = 1 << 9 | 1 << 8;
+    words[75] = 31;
+    words[76] = 1 << 8;
+    words[83] = 1 << 14 | 1 << 13 | 1 << 10;
+    words[85] = 1 << 5;
+    words[87] = 1 << 14;
+    for (i, word) in words[BLOCKS].iter_mut().enumerate() {
+        *word = (blocks >> (16 * i)) as u16;
+    }
+    words
+}
+
+/// Writes text as ATA does, the bytes of each word swapped.
+pub fn put_text(words: &mut [u16], text: &str) {
+    let padded = format!("{text:width$}", width = words.len() * 2);
+    for (word, pair) in words.iter_mut().zip(padded.as_bytes().chunks(2)) {
+        *word = u16::from_be_bytes([pair[0], pair[1]]);
+    }
+}
+
 impl Registers for Model {
     fn read32(&self, offset: usize) -> u32 {
+        if self.faults.is_dead() {
+            return u32::MAX;
+        }
         match offset {
             host::CAP => self.capabilities.get(),
             host::GHC => self.global.get(),
@@ -441,6 +562,9 @@ impl Registers for Model {
     }
 
     fn write32(&self, offset: usize, value: u32) {
+        if self.faults.is_dead() {
+            return;
+        }
         match offset {
             host::GHC => {
                 let mut global = Global::from_bits_retain(value);

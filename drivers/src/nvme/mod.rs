@@ -18,8 +18,8 @@ mod quirks;
 mod spec;
 mod status;
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, feature = "model"))]
+pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 

@@ -1,12 +1,18 @@
 //! A scripted NVMe controller for tests: it obeys the specification where the
 //! script does not say otherwise, and insists that its driver does.
 
+use super::controller::Controller;
+use super::namespace::Namespace;
 use super::spec::{Capabilities, Command, CompletionEntry, admin, cns, nvm, register};
 use crate::fakes::FakeMachine;
+use crate::faults::{Culprit, Fault, Faults};
+use crate::models::Scripted;
+use crate::pci::Endpoint;
+use crate::queue::{BlockQueue, DeviceError};
 use crate::registers::Registers;
-use core::cell::RefCell;
+use core::cell::{RefCell, RefMut};
 use dormouse_handoff::plan::PciAddress;
-use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
+use dormouse_handoff::units::{Lba, PAGE_SIZE, PhysAddr};
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -14,6 +20,7 @@ const ENABLE: u32 = 1;
 const READY: u32 = 1;
 pub const FATAL: u32 = 1 << 1;
 const SHUT_DOWN: u32 = 0b10 << 2;
+const INTERNAL_ERROR: u16 = 0x06 << 1;
 const PAGE: usize = PAGE_SIZE as usize;
 
 /// How the controller is found, and how it behaves.
@@ -83,6 +90,7 @@ pub struct Model {
     machine: &'static FakeMachine,
     address: PciAddress,
     state: RefCell<State>,
+    faults: Faults,
 }
 
 struct State {
@@ -92,6 +100,8 @@ struct State {
     patience: u32,
     queues: BTreeMap<usize, Queues>,
     held: Vec<Command>,
+    /// Commands whose answer is late: when it comes, and in which queue.
+    late: Vec<(u64, usize, Command)>,
     disk: Vec<u8>,
     events: Vec<Event>,
 }
@@ -117,11 +127,12 @@ impl Model {
             patience: script.slowness,
             queues: BTreeMap::new(),
             held: Vec::new(),
+            late: Vec::new(),
             disk: vec![0; bytes as usize],
             events: Vec::new(),
             script,
         };
-        Self { machine, address, state: RefCell::new(state) }
+        Self { machine, address, state: RefCell::new(state), faults: Faults::default() }
     }
 
     /// Changes the script while the controller runs.
@@ -134,7 +145,7 @@ impl Model {
         core::mem::take(&mut self.state.borrow_mut().events)
     }
 
-    pub fn disk(&self, start: usize, bytes: usize) -> Vec<u8> {
+    pub fn stored(&self, start: usize, bytes: usize) -> Vec<u8> {
         self.state.borrow().disk[start..start + bytes].to_vec()
     }
 
@@ -214,13 +225,56 @@ impl Model {
                 state.held.push(command);
                 continue;
             }
-            let cid = command.cid;
-            let status = match id {
-                0 => self.administer(state, &command),
-                _ => self.execute(state, &command),
-            };
-            let entry = CompletionEntry { cid, sq_id: id as u16, status, ..Default::default() };
-            self.post(state, id, entry);
+            self.serve(state, id, command);
+            if self.faults.is_dead() {
+                return;
+            }
+        }
+    }
+
+    /// Does a command and answers it, unless the script has another fate for it.
+    fn serve(&self, state: &mut State, id: usize, command: Command) {
+        let fault = self.faults.next(self.machine, culprit(id, &command));
+        match fault {
+            Some(Fault::Silence) => {}
+            Some(fault @ (Fault::Late | Fault::TooLate)) => {
+                state.late.push((self.machine.clock_us() + fault.delay_us(), id, command));
+            }
+            Some(Fault::Dead) => state.script.status = u32::MAX,
+            Some(Fault::Status) => self.answer(state, id, command.cid, INTERNAL_ERROR),
+            None | Some(Fault::Twice | Fault::WrongId) => {
+                let status = self.perform(state, id, &command);
+                let wrong = u16::from(fault == Some(Fault::WrongId));
+                self.answer(state, id, command.cid ^ wrong, status);
+                if fault == Some(Fault::Twice) {
+                    self.answer(state, id, command.cid, status);
+                }
+            }
+        }
+    }
+
+    fn perform(&self, state: &mut State, id: usize, command: &Command) -> u16 {
+        match id {
+            0 => self.administer(state, command),
+            _ => self.execute(state, command),
+        }
+    }
+
+    fn answer(&self, state: &mut State, id: usize, cid: u16, status: u16) {
+        let entry = CompletionEntry { cid, sq_id: id as u16, status, ..Default::default() };
+        self.post(state, id, entry);
+    }
+
+    /// Answers what is late and due by now. A controller that may not reach
+    /// memory has its answers lost on the bus.
+    fn answer_late(&self, state: &mut State) {
+        let now = self.machine.clock_us();
+        while let Some(i) = state.late.iter().position(|(due, ..)| *due <= now) {
+            let (_, id, command) = state.late.remove(i);
+            if self.machine.is_bus_master(self.address) {
+                let status = self.perform(state, id, &command);
+                self.answer(state, id, command.cid, status);
+            }
         }
     }
 
@@ -246,7 +300,8 @@ impl Model {
                 let queues = state.queues.get_mut(&id).expect("no completion queue yet");
                 (queues.submissions, queues.submission_entries) = (command.prp1, entries);
             }
-            admin::DELETE_SQ => {}
+            // The queue's commands are aborted with it.
+            admin::DELETE_SQ => state.late.retain(|(_, queue, _)| *queue != id),
             admin::DELETE_CQ => {
                 state.queues.remove(&id).expect("no such queue");
                 state.events.push(Event::QueuesDeleted);
@@ -296,6 +351,7 @@ impl Model {
             state.patience = state.script.slowness;
             state.queues.clear();
             state.held.clear();
+            state.late.clear();
         }
         if was & ENABLE == 0 && value & ENABLE != 0 {
             assert_eq!(state.script.status & READY, 0, "EN set while RDY was");
@@ -345,6 +401,7 @@ impl Registers for Model {
         if state.script.status == u32::MAX {
             return u32::MAX;
         }
+        self.answer_late(state);
         match offset {
             register::CAP => state.script.capabilities as u32,
             0x04 => (state.script.capabilities >> 32) as u32,
@@ -372,6 +429,43 @@ impl Registers for Model {
             }
             _ => panic!("write of register {offset:#x}"),
         }
+    }
+}
+
+/// What the driver's error would call a command.
+fn culprit(id: usize, command: &Command) -> Culprit {
+    let lba = u64::from(command.dwords[0]) | u64::from(command.dwords[1]) << 32;
+    let (operation, lba) = match (id, command.opcode) {
+        (0, _) => ("administer", None),
+        (_, nvm::READ) => ("read", Some(Lba(lba))),
+        (_, nvm::WRITE) => ("write", Some(Lba(lba))),
+        _ => ("flush", None),
+    };
+    Culprit { operation, lba }
+}
+
+impl Scripted for Model {
+    fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    fn open(&'static self) -> Result<Box<dyn BlockQueue>, DeviceError> {
+        let endpoint = Endpoint::enable(self.machine, self.address).expect("the fake PCI");
+        let controller = Controller::bring_up(self.machine, endpoint, self)?;
+        Ok(Box::new(Namespace::open(controller, 1)?))
+    }
+
+    fn revive(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.script.status == u32::MAX {
+            (state.script.status, state.script.configuration) = (0, 0);
+            state.queues.clear();
+            state.late.clear();
+        }
+    }
+
+    fn disk(&self) -> RefMut<'_, Vec<u8>> {
+        RefMut::map(self.state.borrow_mut(), |state| &mut state.disk)
     }
 }
 

@@ -74,7 +74,7 @@ impl Subject for Bench {
     }
 
     fn stored(&self, first_byte: usize, bytes: usize) -> Vec<u8> {
-        self.model.disk(first_byte, bytes)
+        self.model.stored(first_byte, bytes)
     }
 }
 
@@ -139,7 +139,7 @@ fn a_controller_comes_up_from_whatever_state_it_is_found_in() {
         let page = bench.patterned(1);
         submit(&mut device, Direction::Write, 8, &[page], 7).unwrap();
         assert_eq!(drain(&mut device, 1), [7], "{name}");
-        assert_eq!(bench.model.disk(4096, 4096), bench.contents(&[page]), "{name}");
+        assert_eq!(bench.model.stored(4096, 4096), bench.contents(&[page]), "{name}");
     }
 }
 
@@ -235,7 +235,7 @@ fn what_is_written_is_read_back_from_other_pages() {
         let pages: Vec<_> = [3usize, 1, 200, 7].map(|pages| bench.patterned(pages)).into();
         submit(&mut device, Direction::Write, 5, &pages, 1).unwrap();
         drain(&mut device, 1);
-        assert_eq!(bench.model.disk(5 * block as usize, 211 * 4096), bench.contents(&pages));
+        assert_eq!(bench.model.stored(5 * block as usize, 211 * 4096), bench.contents(&pages));
 
         let back = Segment { address: bench.machine.pages(211), bytes: 211 * 4096 };
         submit(&mut device, Direction::Read, 5, &[back], 2).unwrap();
@@ -252,7 +252,7 @@ fn memory_may_begin_inside_a_page_and_reach_the_device_s_last_block() {
     let inside = Segment { address: PhysAddr(page.address.0 + 0xa04), bytes: 3 * 512 };
     submit(&mut device, Direction::Write, 16381, &[inside], 1).unwrap();
     drain(&mut device, 1);
-    assert_eq!(bench.model.disk(16381 * 512, 1536), bench.contents(&[inside]));
+    assert_eq!(bench.model.stored(16381 * 512, 1536), bench.contents(&[inside]));
     let past = submit(&mut device, Direction::Write, 16382, &[inside], 1);
     assert!(matches!(past, Err(SubmitError::Invalid(_))));
 }
@@ -333,7 +333,7 @@ fn completions_may_come_in_any_order() {
         bench.model.complete(held[index]);
     }
     assert_eq!(drain(&mut device, 3), [4, 2, 1]);
-    assert_eq!(bench.model.disk(0, 6 * 4096), bench.contents(&pages));
+    assert_eq!(bench.model.stored(0, 6 * 4096), bench.contents(&pages));
 }
 
 #[test]

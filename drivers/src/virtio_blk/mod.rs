@@ -13,8 +13,8 @@ mod shape;
 mod slots;
 mod spec;
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, feature = "model"))]
+pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 

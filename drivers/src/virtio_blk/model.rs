@@ -3,11 +3,18 @@
 //! It judges the driver as the specification does: a chain that breaks a rule
 //! fails the test.
 
+use super::device::VirtioBlk;
 use super::spec::{Descriptor, Features, Operation, RequestHeader, USED_NO_NOTIFY, UsedElement};
 use super::spec::{config, status};
 use crate::fakes::FakeMachine;
-use dormouse_handoff::units::PhysAddr;
-use std::cell::{Cell, RefCell};
+use crate::faults::{Culprit, Fault, Faults};
+use crate::models::Scripted;
+use crate::pci::Endpoint;
+use crate::place::Place;
+use crate::queue::{BlockQueue, DeviceError};
+use dormouse_handoff::plan::PciAddress;
+use dormouse_handoff::units::{Lba, PhysAddr};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -47,6 +54,7 @@ pub struct Model {
     /// How often its configuration is to change while it is read.
     pub restless: Cell<u32>,
     queue: RefCell<Option<Queue>>,
+    faults: Faults,
 }
 
 /// The queue as the driver set it up, and the device's own counters.
@@ -59,6 +67,8 @@ struct Queue {
     used_index: u16,
     /// Heads that wait for their answer.
     pending: Vec<u16>,
+    /// Heads whose answer is late, and when it comes.
+    late: Vec<(u64, u16)>,
 }
 
 /// The driver's side of a [`Model`].
@@ -93,8 +103,9 @@ impl Model {
             generation: Cell::new(0),
             restless: Cell::new(0),
             queue: RefCell::new(None),
+            faults: Faults::default(),
         };
-        model.set_config(config::CAPACITY, &(sectors as u64).to_le_bytes());
+        model.set_sectors(sectors as u64);
         model.set_config(config::SEG_MAX, &254u32.to_le_bytes());
         model.set_config(config::BLK_SIZE, &512u32.to_le_bytes());
         model.set_config(config::WRITEBACK, &[1]);
@@ -104,6 +115,11 @@ impl Model {
     /// Changes its configuration.
     pub fn set_config(&self, offset: usize, bytes: &[u8]) {
         self.config.borrow_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Sets its capacity in sectors.
+    pub fn set_sectors(&self, sectors: u64) {
+        self.set_config(config::CAPACITY, &sectors.to_le_bytes());
     }
 
     /// Whether it may reach memory.
@@ -119,8 +135,54 @@ impl Model {
     /// Answers the waiting request at this place of the order of arrival.
     pub fn answer(&self, place: usize) {
         let head = self.queue_mut(|queue| queue.pending.remove(place));
+        let fault = self.faults.next(self.machine, self.culprit(head));
+        match fault {
+            Some(Fault::Silence | Fault::Dead) => return,
+            Some(fault @ (Fault::Late | Fault::TooLate)) => {
+                let due = self.machine.clock_us() + fault.delay_us();
+                return self.queue_mut(|queue| queue.late.push((due, head)));
+            }
+            Some(Fault::Status) => self.next_status.set(Some(status::IOERR)),
+            None | Some(Fault::Twice | Fault::WrongId) => {}
+        }
         let written = self.serve(head);
-        self.put_used(u32::from(head), written);
+        let wrong = u32::from(fault == Some(Fault::WrongId));
+        self.put_used(u32::from(head) ^ wrong, written);
+        if fault == Some(Fault::Twice) {
+            self.put_used(u32::from(head), written);
+        }
+    }
+
+    /// What the driver's error would call the request that begins at `head`.
+    fn culprit(&self, head: u16) -> Culprit {
+        let first = self.chain(head)[0];
+        let header: RequestHeader = self.value(PhysAddr(first.address));
+        let is = |operation| header.operation == operation as u32;
+        let (operation, lba) = if is(Operation::Read) {
+            ("read", Some(Lba(header.sector)))
+        } else if is(Operation::Write) {
+            ("write", Some(Lba(header.sector)))
+        } else if is(Operation::Flush) {
+            ("flush", None)
+        } else {
+            ("identify", None)
+        };
+        Culprit { operation, lba }
+    }
+
+    /// Answers what is late and due by now.
+    fn answer_late(&self) {
+        let now = self.machine.clock_us();
+        let due = || {
+            let mut queue = self.queue.borrow_mut();
+            let late = &mut queue.as_mut()?.late;
+            let place = late.iter().position(|(due, _)| *due <= now)?;
+            Some(late.remove(place).1)
+        };
+        while let Some(head) = due() {
+            let written = self.serve(head);
+            self.put_used(u32::from(head), written);
+        }
     }
 
     /// Puts an entry into the used ring, whatever it says.
@@ -259,6 +321,37 @@ impl Model {
     }
 }
 
+/// A [`Model`] in its place on PCI.
+pub struct Shared {
+    /// The device.
+    pub model: Rc<Model>,
+    /// Where it is.
+    pub address: PciAddress,
+}
+
+impl Scripted for Shared {
+    fn faults(&self) -> &Faults {
+        &self.model.faults
+    }
+
+    fn open(&'static self) -> Result<Box<dyn BlockQueue>, DeviceError> {
+        let machine = self.model.machine;
+        let endpoint = Endpoint::enable(machine, self.address).expect("the fake PCI");
+        let place = Place::controller("virtio-blk", self.address);
+        let transport = ModelTransport(self.model.clone());
+        Ok(Box::new(VirtioBlk::start(machine, place, endpoint, transport)?))
+    }
+
+    fn revive(&self) {
+        self.model.status.set(0);
+        *self.model.queue.borrow_mut() = None;
+    }
+
+    fn disk(&self) -> RefMut<'_, Vec<u8>> {
+        self.model.disk.borrow_mut()
+    }
+}
+
 impl Transport for ModelTransport {
     fn device_type(&self) -> DeviceType {
         DeviceType::Block
@@ -286,10 +379,17 @@ impl Transport for ModelTransport {
     }
 
     fn get_status(&self) -> DeviceStatus {
+        if self.0.faults.is_dead() {
+            return DeviceStatus::from_bits_retain(0xff);
+        }
+        self.0.answer_late();
         DeviceStatus::from_bits_retain(self.0.status.get() | self.0.own_status.get())
     }
 
     fn set_status(&mut self, status: DeviceStatus) {
+        if self.0.faults.is_dead() {
+            return;
+        }
         let mut bits = status.bits();
         if bits == 0 {
             if self.0.can_reset.get() {
@@ -327,6 +427,7 @@ impl Transport for ModelTransport {
             seen: 0,
             used_index: 0,
             pending: Vec::new(),
+            late: Vec::new(),
         });
     }
 

@@ -254,7 +254,7 @@ fn put_back(
     // outside the window, as the plan's check has seen.
     let mailbox = unsafe { Mailbox::find(&plan.mailbox, &plan.nonce) }
         .ok_or(error::Error::Inconsistent("the mailbox did not come back"))?;
-    let writers_log: Vec<u8> = image::read_log(&mut stream, &mut scratch, header)?.to_vec();
+    let writers_log: Vec<u8> = image::read_log(&mut stream, &mut scratch, header).to_vec();
 
     observer.stage(Stage::Consume)?;
     image::change_state(&mut stream, &mut scratch, header, State::Consumed)?;

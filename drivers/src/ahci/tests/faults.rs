@@ -104,6 +104,19 @@ fn a_command_that_is_never_answered_ends_the_disk_after_its_deadline() {
 }
 
 #[test]
+fn slots_that_were_never_issued_keep_nobody_waiting_for_ever() {
+    for bench in [Bench::new(), Bench::plain()] {
+        let mut disk = bench.disk();
+        bench.model.port(1).answers_at_once = false;
+        bench.model.port(1).stray = 1 << 7;
+        disk.submit(&write(24, &bench.page(1), 1)).unwrap();
+        disk.ring();
+        bench.machine.advance(31_000_000);
+        assert_eq!(disk.poll().unwrap_err().cause, Cause::Timeout(30_000));
+    }
+}
+
+#[test]
 fn a_machine_that_stood_still_does_not_make_the_disk_late() {
     let bench = Bench::new();
     let mut disk = bench.disk();

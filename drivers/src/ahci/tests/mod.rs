@@ -3,7 +3,7 @@
 use super::controller::{Controller, register_bytes};
 use super::disk::Disk;
 use super::list_disks;
-use super::model::{Attached, Model};
+use super::model::{Attached, Model, QUEUES};
 use super::spec::{Fault, host};
 use crate::conformance::{Subject, conforms};
 use crate::fakes::{FakeMachine, at};
@@ -20,7 +20,6 @@ mod requests;
 mod start;
 
 const ADDRESS: PciAddress = at(0, 31, 2);
-const QUEUES: u32 = 1 << 30;
 const WIDE: u32 = 1 << 31;
 
 struct Bench {
@@ -128,7 +127,7 @@ mod plain {
             {
                 let mut port = bench.model.port(1);
                 port.block = 4096;
-                port.identity = crate::ahci::identify::tests::answer(1024);
+                port.identity = crate::ahci::model::answer(1024);
                 port.identity[106] = 1 << 14 | 1 << 12;
                 port.identity[117] = 2048;
             }

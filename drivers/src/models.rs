@@ -1,0 +1,144 @@
+//! The scripted controllers as disks, for tests outside this crate: whole
+//! drivers, with a fault at a command of one's choice.
+
+use crate::ahci::model as ahci;
+use crate::fakes::{FakeMachine, at};
+use crate::faults::{Culprit, Fault, Faults};
+use crate::guard::Guarded;
+use crate::nvme::model as nvme;
+use crate::queue::{BlockQueue, DeviceError};
+use crate::virtio_blk::model as virtio_blk;
+use dormouse_handoff::plan::{PciAddress, Transport};
+use std::cell::RefMut;
+
+/// What a scripted controller offers to [`ModelDisk`].
+pub(crate) trait Scripted {
+    /// Its faults.
+    fn faults(&self) -> &Faults;
+    /// Starts its driver.
+    fn open(&'static self) -> Result<Box<dyn BlockQueue>, DeviceError>;
+    /// Makes a dead controller one that was just switched on.
+    fn revive(&self);
+    /// What lies on it.
+    fn disk(&self) -> RefMut<'_, Vec<u8>>;
+}
+
+/// Which controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// NVMe.
+    Nvme,
+    /// AHCI, with commands queued in the disk.
+    Ahci,
+    /// AHCI, with commands queued in the controller.
+    AhciPlain,
+    /// virtio-blk.
+    VirtioBlk,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Nvme, Self::Ahci, Self::AhciPlain, Self::VirtioBlk];
+
+    /// How plan and image name it.
+    pub fn transport(self) -> Transport {
+        match self {
+            Self::Nvme => Transport::Nvme,
+            Self::Ahci | Self::AhciPlain => Transport::Ahci,
+            Self::VirtioBlk => Transport::VirtioBlk,
+        }
+    }
+}
+
+/// A disk of 512-byte blocks behind a scripted controller.
+pub struct ModelDisk {
+    machine: &'static FakeMachine,
+    model: &'static dyn Scripted,
+}
+
+impl ModelDisk {
+    /// Where its controller is.
+    pub const ADDRESS: PciAddress = at(0, 4, 0);
+
+    /// A disk with these contents, the only one of the machine. It takes
+    /// requests of at most 64 KiB where its interface can say so, so that small
+    /// transfers are many commands.
+    pub fn new(kind: Kind, machine: &'static FakeMachine, contents: Vec<u8>) -> Self {
+        let blocks = contents.len() as u64 / 512;
+        let model: &'static dyn Scripted = match kind {
+            Kind::Nvme => {
+                machine.add_function(Self::ADDRESS, (0x1b36, 0x0010), (1, 8, 2), 0);
+                let script = nvme::Script { blocks, mdts: 4, ..Default::default() };
+                Box::leak(Box::new(nvme::Model::new(machine, Self::ADDRESS, script)))
+            }
+            Kind::Ahci | Kind::AhciPlain => {
+                machine.add_function(Self::ADDRESS, (0x8086, 0x2922), (1, 6, 1), 0);
+                let ports = [ahci::Attached::Atapi, ahci::Attached::Disk];
+                let model = ahci::Model::new(machine, Self::ADDRESS, &ports);
+                model.port(0).data = Vec::new();
+                model.port(1).identity = ahci::answer(blocks);
+                if kind == Kind::AhciPlain {
+                    model.capabilities.set(model.capabilities.get() & !ahci::QUEUES);
+                }
+                model
+            }
+            Kind::VirtioBlk => {
+                machine.add_function(Self::ADDRESS, (0x1af4, 0x1042), (1, 0, 0), 0);
+                let model = virtio_blk::Model::new(machine, 0);
+                model.set_sectors(blocks);
+                Box::leak(Box::new(virtio_blk::Shared { model, address: Self::ADDRESS }))
+            }
+        };
+        *model.disk() = contents;
+        Self { machine, model }
+    }
+
+    /// Starts the driver, guarded, with nothing granted.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn open(&self) -> Result<Guarded, DeviceError> {
+        self.model.open().map(Guarded::new)
+    }
+
+    /// Has the command go wrong that has the number `at` from now on, counted
+    /// from 0, those of the driver's own included.
+    pub fn fail(&self, at: usize, fault: Fault) {
+        self.model.faults().set(Some((at, fault)));
+    }
+
+    /// A disk without faults, switched on anew if it was dead.
+    pub fn repair(&self) {
+        self.model.faults().set(None);
+        self.machine.set_tick(1);
+        self.model.revive();
+    }
+
+    /// How many commands the controller got since [`Self::fail`] or
+    /// [`Self::repair`].
+    pub fn commands(&self) -> usize {
+        self.model.faults().seen()
+    }
+
+    /// The command that went wrong, if it came to that.
+    pub fn culprit(&self) -> Option<Culprit> {
+        self.model.faults().culprit()
+    }
+
+    /// Whether the controller may reach memory.
+    pub fn reaches_memory(&self) -> bool {
+        self.machine.is_bus_master(Self::ADDRESS)
+    }
+
+    /// What lies on it.
+    pub fn contents(&self) -> Vec<u8> {
+        self.model.disk().clone()
+    }
+}
+
+impl Drop for ModelDisk {
+    /// Models live for ever, like the machine; their disks need not.
+    fn drop(&mut self) {
+        *self.model.disk() = Vec::new();
+    }
+}
