@@ -24,7 +24,7 @@ pub enum Settled {
 /// [`Error::Io`](crate::error::Error::Io). After an error the image is either
 /// unusable already, or untouched.
 pub fn put_back(disk: &Direct, header: &Header, kept: &Page) -> Result<Settled> {
-    if matches!(header.state(), State::Valid | State::Writing) {
+    if matches!(header.state(), State::Valid | State::Writing | State::Inert) {
         let mut page = disk.read(0)?;
         let discarded = header.with_state(State::Discarded);
         page.0[..size_of::<Header>()].copy_from_slice(discarded.as_bytes());

@@ -5,6 +5,7 @@ use crate::old_kernel::OldKernel;
 use crate::target::Device;
 use crate::target::direct::Page;
 use dormouse_handoff::checksum::{self, Nonce};
+use dormouse_handoff::image::Kind;
 use dormouse_handoff::mailbox::PAGES;
 use dormouse_handoff::plan::{
     self, Action, CheckedPlan, Fault, Flags, Machine, Plan, PlanError, PowerFacts, Stage,
@@ -34,6 +35,8 @@ pub struct Circumstances {
 pub struct Wishes {
     /// What follows the commit.
     pub action: Action,
+    /// Of which kind the image is; `None`: none is written.
+    pub image: Option<Kind>,
     /// How many wake-ups are tried.
     pub attempts: u32,
     /// Where the writer prints.
@@ -78,6 +81,7 @@ pub fn plan(
     plan.created = attempt.created;
     plan.flags = wishes.flags.bits();
     plan.action = wishes.action as u32;
+    plan.image = wishes.image.map_or(0, |kind| kind as u32);
     plan.attempts = wishes.attempts;
     if let Some(console) = wishes.console {
         plan.console_port = u32::from(console.port);
@@ -157,6 +161,7 @@ mod tests {
     fn wishes() -> Wishes {
         Wishes {
             action: Action::PowerOff,
+            image: Some(Kind::Once),
             attempts: 3,
             console: Some(SerialConsole { port: 0x3f8, rate: 115_200 }),
             flags: Flags::WAIT_BEFORE_WRITE,
@@ -185,7 +190,7 @@ mod tests {
         assert_eq!(checked.memory_pages(), 0x9e + 0x3ff00);
         assert_eq!(checked.extents().capacity(), 1 << 30);
         assert_eq!(checked.vmcoreinfo(), b"OSRELEASE=6.1.192\n");
-        assert_eq!(checked.transport(), Transport::Nvme);
+        assert_eq!(checked.transport(), Some(Transport::Nvme));
         assert_eq!(plan::text(&checked.target.serial), "S4EWNX0");
         assert_eq!(checked.target.first_page_checksum, checksum::plain(&[1; 4096]));
     }

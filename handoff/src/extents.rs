@@ -68,6 +68,11 @@ impl core::fmt::Display for ExtentError {
 }
 
 impl<'a> ExtentMap<'a> {
+    /// A map without a block: there is no target.
+    pub const fn none() -> Self {
+        Self { extents: &[], block_size: 512 }
+    }
+
     /// Checks the list against the device and makes a map of it.
     ///
     /// Every extent's length must be a whole number of pages, so that no page

@@ -28,6 +28,10 @@ pub enum Outcome {
     Returned = 1,
     /// The reader brought the old kernel back.
     Woken = 2,
+    /// The writer did what it was asked for, and came back at once.
+    Done = 3,
+    /// The writer suspended to RAM, and came back when the machine was woken.
+    WokenFromRam = 4,
 }
 
 impl Outcome {
@@ -37,6 +41,8 @@ impl Outcome {
             0 => Some(Self::Pending),
             1 => Some(Self::Returned),
             2 => Some(Self::Woken),
+            3 => Some(Self::Done),
+            4 => Some(Self::WokenFromRam),
             _ => None,
         }
     }
@@ -84,9 +90,9 @@ pub struct Head {
     pub message: [u8; 1024],
     /// The writer's pass.
     pub write: Statistics,
-    /// The reader's pass.
+    /// The reader's pass; the comparison's, where the writer made one.
     pub read: Statistics,
-    /// What became of each page, after a wake-up.
+    /// What became of each page, or would.
     pub counts: Counts,
     /// Random bytes gathered by the reader for the woken kernel.
     pub entropy: [u8; 64],

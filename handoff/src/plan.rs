@@ -6,6 +6,7 @@
 
 use crate::checksum::{self, Nonce};
 use crate::extents::{Extent, ExtentError, ExtentMap};
+use crate::image::Kind;
 use crate::mailbox;
 use crate::memory_map::{self, MapError, MemoryRange};
 use crate::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
@@ -53,6 +54,9 @@ bitflags! {
         /// The reader fills every page that was left out as free with
         /// [`SCRIBBLE`], so that one left out wrongly shows (tests).
         const SCRIBBLE_FREE_PAGES = 1 << 4;
+        /// Read the image back and compare it with memory before going back
+        /// ([`Action::Return`] only).
+        const COMPARE = 1 << 8;
     }
 }
 
@@ -68,6 +72,36 @@ pub enum Action {
     PowerOff = 1,
     /// Reset the machine.
     Reboot = 2,
+    /// Go back at once: no sleep. Where an image is written, it is one that
+    /// may lie beside a running system.
+    Return = 3,
+    /// Suspend to RAM (ACPI S3), and go back once the machine is woken. An
+    /// image that was written becomes consumed first.
+    Suspend = 4,
+}
+
+impl Action {
+    /// The action with this number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::PowerOff),
+            2 => Some(Self::Reboot),
+            3 => Some(Self::Return),
+            4 => Some(Self::Suspend),
+            _ => None,
+        }
+    }
+
+    /// Whether an image of this kind, or none, may go with it: what can be
+    /// resumed once is only written where the system does not go on beside it.
+    pub const fn allows(self, image: Option<Kind>) -> bool {
+        matches!(
+            (self, image),
+            (Self::PowerOff | Self::Reboot | Self::Suspend, Some(Kind::Once))
+                | (Self::Return, Some(Kind::Inspection | Kind::Reusable))
+                | (Self::Return | Self::Suspend, None)
+        )
+    }
 }
 
 /// Which driver the target needs.
@@ -100,6 +134,8 @@ pub enum Stage {
     Commit = 6,
     /// Entering the sleep state.
     Power = 7,
+    /// Reading the image back and comparing it with memory.
+    Compare = 8,
     /// Looking for an image (reader).
     Find = 16,
     /// Checking image against machine and memory map (reader).
@@ -116,7 +152,7 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Enter,
         Self::Plan,
         Self::Device,
@@ -124,6 +160,7 @@ impl Stage {
         Self::Write,
         Self::Commit,
         Self::Power,
+        Self::Compare,
         Self::Find,
         Self::Check,
         Self::Move,
@@ -147,6 +184,7 @@ impl Stage {
             Self::Write => "write",
             Self::Commit => "commit",
             Self::Power => "power",
+            Self::Compare => "compare",
             Self::Find => "find",
             Self::Check => "check",
             Self::Move => "move",
@@ -183,7 +221,24 @@ pub struct Register {
     pub address: u64,
 }
 
-/// What powering off and resetting this machine takes (ACPI 6.5 §4.8.3, §7.4.2).
+impl Register {
+    /// Whether there is such a register.
+    pub const fn is_there(&self) -> bool {
+        self.width != 0
+    }
+
+    /// The register of the same kind `bytes` further on.
+    pub const fn after(&self, bytes: u64) -> Self {
+        Self { address: self.address.saturating_add(bytes), ..*self }
+    }
+}
+
+/// The most enable registers that are kept of a block of general-purpose
+/// events.
+pub const MAX_GPE_BYTES: usize = 32;
+
+/// What powering off, resetting, suspending and ACPI's events take on this
+/// machine (ACPI 6.5 §4.8, §7.4.2).
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
@@ -207,8 +262,26 @@ pub struct PowerFacts {
     pub s3_type_a: u32,
     /// SLP_TYPb of `\_S3`, as `s3_type_a`.
     pub s3_type_b: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// I/O port of the SMI command register; 0: ACPI is always on.
+    pub smi_command: u32,
+    /// What to write there to switch ACPI on.
+    pub acpi_enable: u32,
+    /// Bytes from PM1 status to PM1 enable: half of PM1_EVT_LEN.
+    pub pm1_enable_offset: u32,
+    /// PM1a status; width 0 where there is none.
+    pub pm1a_status: Register,
+    /// PM1b status; width 0 where there is none.
+    pub pm1b_status: Register,
+    /// The first status register of GPE block 0; width 0 where there is none.
+    pub gpe0_status: Register,
+    /// The first status register of GPE block 1; width 0 where there is none.
+    pub gpe1_status: Register,
+    /// How many status registers block 0 has; as many enable registers follow.
+    pub gpe0_bytes: u32,
+    /// As `gpe0_bytes`, of block 1.
+    pub gpe1_bytes: u32,
+    /// Physical address of the FACS; 0 where there is none.
+    pub facs: PhysAddr,
 }
 
 impl PowerFacts {
@@ -370,10 +443,10 @@ pub struct Plan {
     pub extent_count: u32,
     /// How many bytes of `vmcoreinfo` are used.
     pub vmcoreinfo_length: u32,
+    /// A [`Kind`] as its number: of the image that is written; 0: none is.
+    pub image: u32,
     /// Zero.
     pub reserved: [u32; 2],
-    /// Zero.
-    pub reserved2: u32,
     /// The machine's IOMMUs, as ACPI's DMAR and IVRS tables name them; the rest
     /// all zero.
     pub iommus: [Iommu; MAX_IOMMUS],
@@ -520,7 +593,8 @@ impl Plan {
 pub struct CheckedPlan<'a> {
     plan: &'a Plan,
     action: Action,
-    transport: Transport,
+    image: Option<Kind>,
+    transport: Option<Transport>,
     extents: ExtentMap<'a>,
 }
 
@@ -550,15 +624,20 @@ impl<'a> CheckedPlan<'a> {
         if plan.checksum != checksum::plain(&plan.as_bytes()[CHECKED_FROM..]) {
             return Err(PlanError::Checksum);
         }
-        let action = match plan.action {
-            1 => Action::PowerOff,
-            2 => Action::Reboot,
-            _ => return Err(PlanError::Field("action")),
+        let action = Action::from_number(plan.action).ok_or(PlanError::Field("action"))?;
+        let image = match plan.image {
+            0 => None,
+            number => Some(Kind::from_number(number).ok_or(PlanError::Field("image"))?),
         };
+        if !action.allows(image) {
+            return Err(PlanError::Field("image"));
+        }
         let transport = match plan.target.transport {
-            1 => Transport::Nvme,
-            2 => Transport::VirtioBlk,
-            3 => Transport::Ahci,
+            // Suspending to RAM alone takes no target.
+            0 if action == Action::Suspend && image.is_none() => None,
+            1 => Some(Transport::Nvme),
+            2 => Some(Transport::VirtioBlk),
+            3 => Some(Transport::Ahci),
             _ => return Err(PlanError::Field("transport")),
         };
         let memory = plan
@@ -570,12 +649,15 @@ impl<'a> CheckedPlan<'a> {
             .extents
             .get(..plan.extent_count as usize)
             .ok_or(PlanError::Field("extent_count"))?;
-        let extents = ExtentMap::new(extents, plan.target.block_size, plan.target.device_blocks)
-            .map_err(PlanError::Extents)?;
+        let extents = match transport {
+            Some(_) => ExtentMap::new(extents, plan.target.block_size, plan.target.device_blocks),
+            None => Ok(ExtentMap::none()),
+        };
+        let extents = extents.map_err(PlanError::Extents)?;
         if plan.vmcoreinfo_length as usize > plan.vmcoreinfo.len() {
             return Err(PlanError::Field("vmcoreinfo_length"));
         }
-        let checked = Self { plan, action, transport, extents };
+        let checked = Self { plan, action, image, transport, extents };
         let window = checked.window();
         let aligned = |n: u64| n.is_multiple_of(WINDOW_ALIGNMENT);
         if !aligned(plan.window_start.0)
@@ -601,8 +683,13 @@ impl<'a> CheckedPlan<'a> {
         self.action
     }
 
-    /// Which driver the target needs.
-    pub fn transport(&self) -> Transport {
+    /// Of which kind the image is that is written; `None`: none is.
+    pub fn image(&self) -> Option<Kind> {
+        self.image
+    }
+
+    /// Which driver the target needs; `None`: there is no target.
+    pub fn transport(&self) -> Option<Transport> {
         self.transport
     }
 

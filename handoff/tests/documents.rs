@@ -7,8 +7,8 @@
 
 use dormouse_handoff::extents::Extent;
 use dormouse_handoff::image::{
-    Attempts, Chunk, Codec, Counts, Header, JumpBack, Kind, Layout, PageHead, Run, RunKind,
-    Section, State, TableRegion,
+    Attempts, Chunk, Codec, Counts, Header, JumpBack, Kind, Layout, PageHead, PlatformState, Run,
+    RunKind, Section, State, TableRegion,
 };
 use dormouse_handoff::mailbox::{Head, LogPage, Outcome, Statistics};
 use dormouse_handoff::memory_map::{MemoryKind, MemoryRange};
@@ -139,7 +139,8 @@ fn the_image_format_has_every_field() {
             walk_us,
         }),
         structure!(Attempts { magic, id, begun, reserved, checksum }),
-        structure!(JumpBack { entry, cr0, cr3, cr4, efer, pat, gdt, gdt_limit }),
+        structure!(JumpBack { entry, cr0, cr3, cr4, efer, pat, gdt, gdt_limit, platform }),
+        structure!(PlatformState { acpi_on, pm1a_enable, pm1b_enable, gpe0_enable, gpe1_enable }),
         structure!(PageHead { checksum, sequence, table, entries, reserved }),
         structure!(Run { start, pages, kind }),
         structure!(Chunk { offset, checksum, length, pages, codec, reserved }),
@@ -150,8 +151,8 @@ fn the_image_format_has_every_field() {
 
 #[test]
 fn the_image_format_has_every_number() {
-    assert_enumeration!(IMAGE, State { Writing, Valid, Consumed, Discarded });
-    assert_enumeration!(IMAGE, Kind { Once });
+    assert_enumeration!(IMAGE, State { Writing, Valid, Consumed, Discarded, Inert });
+    assert_enumeration!(IMAGE, Kind { Once, Inspection, Reusable });
     assert_enumeration!(IMAGE, Codec { Raw });
     assert_enumeration!(IMAGE, RunKind { Stored, Zero, Free, Excluded, Window });
 }
@@ -202,8 +203,8 @@ fn the_plan_format_has_every_field() {
             memory_count,
             extent_count,
             vmcoreinfo_length,
+            image,
             reserved,
-            reserved2,
             iommus,
             target,
             memory,
@@ -220,7 +221,16 @@ fn the_plan_format_has_every_field() {
             s5_type_b,
             s3_type_a,
             s3_type_b,
-            reserved,
+            smi_command,
+            acpi_enable,
+            pm1_enable_offset,
+            pm1a_status,
+            pm1b_status,
+            gpe0_status,
+            gpe1_status,
+            gpe0_bytes,
+            gpe1_bytes,
+            facs,
         }),
         structure!(Register { space, width, address }),
         structure!(Machine {
@@ -271,11 +281,11 @@ fn the_plan_format_has_every_field() {
 
 #[test]
 fn the_plan_format_has_every_number() {
-    assert_enumeration!(PLAN, Action { PowerOff, Reboot });
+    assert_enumeration!(PLAN, Action { PowerOff, Reboot, Return, Suspend });
     assert_enumeration!(PLAN, Transport { Nvme, VirtioBlk, Ahci });
     assert_enumeration!(PLAN, Fault { Error, Panic, PageFault });
     assert_enumeration!(PLAN, MemoryKind { Ram, AcpiNvs });
-    assert_enumeration!(PLAN, Outcome { Pending, Returned, Woken });
+    assert_enumeration!(PLAN, Outcome { Pending, Returned, Woken, Done, WokenFromRam });
     let stages: Vec<_> = Stage::ALL.into_iter().map(|stage| (stage as u64, stage)).collect();
     assert_numbers(PLAN, "Stage", &stages);
     let flags = Flags::all().iter_names();

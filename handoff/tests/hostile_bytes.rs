@@ -3,12 +3,13 @@
 
 use dormouse_handoff::extents::Extent;
 use dormouse_handoff::image::{
-    Attempts, CHUNK_ENTRIES, Chunk, Header, RUN_ENTRIES, Run, State, parse_page, seal_page,
+    Attempts, CHUNK_ENTRIES, Chunk, Header, Kind, RUN_ENTRIES, Run, State, parse_page, seal_page,
 };
 use dormouse_handoff::mailbox;
 use dormouse_handoff::memory_map::{MapError, MemoryRange};
 use dormouse_handoff::plan::{
-    self, CheckedPlan, MAX_EXTENTS, MAX_MEMORY_RANGES, Plan, PlanError, SECTION_BYTES, WayBack,
+    self, Action, CheckedPlan, MAX_EXTENTS, MAX_MEMORY_RANGES, Plan, PlanError, SECTION_BYTES,
+    WayBack,
 };
 use dormouse_handoff::units::{Lba, PAGE_SIZE, PageRange, PhysAddr};
 use proptest::prelude::*;
@@ -19,6 +20,7 @@ fn good_plan() -> Box<Plan> {
     let mut plan = Box::new(Plan::empty());
     plan.nonce = [7; 16];
     plan.action = 1;
+    plan.image = 1;
     plan.window_start = PhysAddr(16 << 20);
     plan.window_bytes = 2 << 20;
     plan.memory[0] = MemoryRange { range: PageRange::new(0, 16 << 10), kind: 1, reserved: 0 };
@@ -52,11 +54,44 @@ fn a_good_plan_is_followed() {
 }
 
 #[test]
+fn what_could_be_resumed_is_never_written_beside_a_running_system() {
+    let allowed = |action: u32, image: u32| {
+        let mut plan = good_plan();
+        plan.action = action;
+        plan.image = image;
+        plan.seal();
+        CheckedPlan::parse(plan.as_bytes()).is_ok()
+    };
+    let pairs = (0..=5).flat_map(|action| (0..=4).map(move |image| (action, image)));
+    let good: Vec<(u32, u32)> = pairs.filter(|(action, image)| allowed(*action, *image)).collect();
+    // Power-off and reboot with an image that is resumed once; the return with
+    // any other, or none; the suspend with one that is resumed once, or none.
+    assert_eq!(good, [(1, 1), (2, 1), (3, 0), (3, 2), (3, 3), (4, 0), (4, 1)]);
+}
+
+#[test]
+fn only_a_suspend_without_an_image_needs_no_target() {
+    let without_target = |action: Action, image: u32| {
+        let mut plan = good_plan();
+        plan.action = action as u32;
+        plan.image = image;
+        plan.target.transport = 0;
+        plan.extent_count = 0;
+        plan.seal();
+        CheckedPlan::parse(plan.as_bytes()).map(|checked| checked.transport())
+    };
+    assert_eq!(without_target(Action::Suspend, 0).unwrap(), None);
+    assert_eq!(without_target(Action::Suspend, 1).unwrap_err(), PlanError::Field("transport"));
+    assert_eq!(without_target(Action::Return, 0).unwrap_err(), PlanError::Field("transport"));
+}
+
+#[test]
 fn each_fault_of_a_plan_has_its_own_words() {
     assert_eq!(refusal(|plan| plan.magic = [0; 8]), PlanError::Unstamped);
     assert_eq!(refusal(|plan| plan.version = 2), PlanError::Version(2));
     assert_eq!(refusal(|plan| plan.length -= 8), PlanError::Truncated);
     assert_eq!(refusal(|plan| plan.action = 0), PlanError::Field("action"));
+    assert_eq!(refusal(|plan| plan.image = 9), PlanError::Field("image"));
     assert_eq!(refusal(|plan| plan.target.transport = 9), PlanError::Field("transport"));
     assert_eq!(refusal(|plan| plan.memory_count = 257), PlanError::Field("memory_count"));
     assert_eq!(refusal(|plan| plan.extent_count = u32::MAX), PlanError::Field("extent_count"));
@@ -172,7 +207,7 @@ proptest! {
 
     #[test]
     fn a_header_that_is_accepted_keeps_its_promises(damage in damage(size_of::<Header>())) {
-        let mut header = Header::begin([3; 16], 512, 1_800_000_000, 1 << 18);
+        let mut header = Header::begin([3; 16], Kind::Once, 512, 1_800_000_000, 1 << 18);
         apply(header.as_mut_bytes(), &damage);
         header.magic = Header::MAGIC;
         header.version = Header::VERSION;

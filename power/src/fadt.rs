@@ -2,9 +2,11 @@
 
 use crate::table::{Checked, PowerError, Table, TableFault};
 use crate::{SleepStates, SleepTypes};
-use acpi::address::{AddressSpace, GenericAddress};
+use acpi::address::{AddressSpace, GenericAddress, RawGenericAddress};
+use acpi::sdt::ExtendedField;
 use acpi::sdt::fadt::Fadt;
-use dormouse_handoff::plan::{PowerFacts, Register};
+use dormouse_handoff::plan::{MAX_GPE_BYTES, PowerFacts, Register};
+use dormouse_handoff::units::PhysAddr;
 
 /// "There is no such register."
 const NO_REGISTER: Register = Register { space: 0, width: 0, address: 0 };
@@ -26,7 +28,16 @@ pub fn assemble(tables: &Checked<'_>, states: &impl SleepStates) -> Result<Power
         s5_type_b,
         s3_type_a,
         s3_type_b,
-        reserved: 0,
+        smi_command: 0,
+        acpi_enable: 0,
+        pm1_enable_offset: 0,
+        pm1a_status: NO_REGISTER,
+        pm1b_status: NO_REGISTER,
+        gpe0_status: NO_REGISTER,
+        gpe1_status: NO_REGISTER,
+        gpe0_bytes: 0,
+        gpe1_bytes: 0,
+        facs: PhysAddr(fadt.facs_address().map_or(0, |address| address as u64)),
     };
     if flags.system_is_hw_reduced_acpi() {
         // §4.8.3.7: one byte wide.
@@ -38,6 +49,7 @@ pub fn assemble(tables: &Checked<'_>, states: &impl SleepStates) -> Result<Power
         let pm1b = fadt.pm1b_control_block().map_err(|_| wild("PM1b_CNT_BLK"))?;
         facts.pm1a_control = register(Some(pm1a), 16);
         facts.pm1b_control = register(pm1b, 16);
+        events(&fadt, &mut facts);
     }
     if flags.supports_system_reset_via_fadt() {
         let reset = fadt.reset_register().map_err(|_| wild("RESET_REG"))?;
@@ -50,6 +62,45 @@ pub fn assemble(tables: &Checked<'_>, states: &impl SleepStates) -> Result<Power
         return Err(PowerError::NoPowerOff);
     }
     Ok(facts)
+}
+
+/// Where events are told and enabled (§4.8.3.1, §4.8.4.1). What cannot be
+/// reached, or is larger than is kept, is left out: it takes no part in
+/// powering off.
+fn events(fadt: &Fadt, facts: &mut PowerFacts) {
+    let revision = fadt.header.revision;
+    // SAFETY: both variants of the field are integers, of which any bytes are a
+    // value; `read` has filled in zeros where the table is shorter.
+    let wide = |field: ExtendedField<RawGenericAddress, 2>| unsafe { field.access(revision) };
+    let block = |extended: ExtendedField<RawGenericAddress, 2>, port: u32, width| {
+        let extended = wide(extended).and_then(|raw| GenericAddress::from_raw(raw).ok());
+        let legacy = GenericAddress {
+            address_space: AddressSpace::SystemIo,
+            bit_width: 0,
+            bit_offset: 0,
+            access_size: 0,
+            address: port.into(),
+        };
+        register(extended.filter(|address| address.address != 0).or(Some(legacy)), width)
+    };
+    if fadt.smi_cmd_port <= u32::from(u16::MAX) {
+        facts.smi_command = fadt.smi_cmd_port;
+        facts.acpi_enable = u32::from(fadt.acpi_enable);
+    }
+    if fadt.pm1_event_length >= 4 {
+        facts.pm1_enable_offset = u32::from(fadt.pm1_event_length / 2);
+        facts.pm1a_status = block(fadt.x_pm1a_event_block, fadt.pm1a_event_block, 16);
+        facts.pm1b_status = block(fadt.x_pm1b_event_block, fadt.pm1b_event_block, 16);
+    }
+    let fits = |length: u8| (1..=MAX_GPE_BYTES).contains(&usize::from(length / 2));
+    if fits(fadt.gpe0_block_length) {
+        facts.gpe0_bytes = u32::from(fadt.gpe0_block_length / 2);
+        facts.gpe0_status = block(fadt.x_gpe0_block, fadt.gpe0_block, 8);
+    }
+    if fits(fadt.gpe1_block_length) {
+        facts.gpe1_bytes = u32::from(fadt.gpe1_block_length / 2);
+        facts.gpe1_status = block(fadt.x_gpe1_block, fadt.gpe1_block, 8);
+    }
 }
 
 fn wild(field: &'static str) -> PowerError {

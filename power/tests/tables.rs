@@ -31,7 +31,19 @@ fn with_checksum(mut table: Vec<u8>) -> Vec<u8> {
 
 /// As QEMU's pc: ACPI 1.0, I/O ports only.
 fn fadt_of_pc() -> Vec<u8> {
-    fadt(116, 1, &[(64, &0x604u32.to_le_bytes()), (89, &[2])])
+    fadt(
+        116,
+        1,
+        &[
+            (36, &0x3ffe_0000u32.to_le_bytes()),
+            (48, &0xb2u32.to_le_bytes()),
+            (52, &[0xf1]),
+            (56, &0x600u32.to_le_bytes()),
+            (64, &0x604u32.to_le_bytes()),
+            (80, &0xafe0u32.to_le_bytes()),
+            (88, &[4, 2, 0, 0, 4, 0]),
+        ],
+    )
 }
 
 /// As QEMU's q35: extended addresses and a reset register.
@@ -90,6 +102,18 @@ fn sleep_states_may_stand_in_an_ssdt() {
     assert_eq!(facts.s3_type_a, PowerFacts::UNKNOWN);
     assert_eq!(facts.reset, Register { space: IO, width: 8, address: 0xcf9 });
     assert_eq!(facts.reset_value, 0x0f);
+}
+
+#[test]
+fn events_and_the_waking_vector_are_found() {
+    let facts = facts(&fadt_of_pc(), &[DSDT]).unwrap();
+    assert_eq!((facts.smi_command, facts.acpi_enable), (0xb2, 0xf1));
+    assert_eq!(facts.pm1a_status, Register { space: IO, width: 16, address: 0x600 });
+    assert_eq!(facts.pm1_enable_offset, 2);
+    assert_eq!(facts.pm1b_status.width, 0);
+    assert_eq!(facts.gpe0_status, Register { space: IO, width: 8, address: 0xafe0 });
+    assert_eq!((facts.gpe0_bytes, facts.gpe1_bytes), (2, 0));
+    assert_eq!(facts.facs.0, 0x3ffe_0000);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use dormouse_drivers::queue::{DeviceError, SubmitError};
 use dormouse_handoff::extents::ExtentError;
 use dormouse_handoff::image::{HeaderError, State, TableError};
 use dormouse_handoff::plan::PlanError;
-use dormouse_handoff::units::PageRange;
+use dormouse_handoff::units::{PageRange, Pfn};
 
 /// What went wrong between memory and image, and where.
 #[derive(Debug)]
@@ -56,6 +56,11 @@ pub enum Error {
     Table(TableError),
     /// The tables contradict the plan or themselves; which rule.
     Inconsistent(&'static str),
+    /// A page of memory is not what the image has in its place.
+    Differs {
+        /// The first such page.
+        frame: Pfn,
+    },
     /// The pages of a chunk are not what was written.
     Chunk {
         /// The chunk's place in its table.
@@ -151,6 +156,12 @@ impl core::fmt::Display for Error {
             ),
             Self::Table(error) => write!(f, "{error}"),
             Self::Inconsistent(rule) => write!(f, "the image contradicts itself: {rule}"),
+            Self::Differs { frame } => write!(
+                f,
+                "the page of memory at {} is not what the image has in its place: an image of \
+                 this machine could not be trusted",
+                frame.address()
+            ),
             Self::Chunk { index, frames } => write!(
                 f,
                 "chunk {index} (memory at {frames}) does not match its checksum: the image is \

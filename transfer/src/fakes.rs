@@ -232,6 +232,7 @@ pub fn plan(pages: u64, window: u64, start: u64, disk: &Disk) -> Box<Plan> {
     let mut plan = Box::new(Plan::empty());
     plan.nonce = [0x5a; 16];
     plan.action = 1;
+    plan.image = 1;
     plan.attempts = 3;
     plan.window_start = Pfn(window).address();
     plan.window_bytes = 2 << 20;

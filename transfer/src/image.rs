@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 use dormouse_drivers::queue::BlockQueue;
 use dormouse_handoff::checksum;
 use dormouse_handoff::extents::{Extent, ExtentMap};
-use dormouse_handoff::image::{Attempts, HEADER_BYTES, Header, JumpBack, Layout, Section, State};
+use dormouse_handoff::image::{
+    Attempts, HEADER_BYTES, Header, JumpBack, Kind, Layout, Section, State,
+};
 use dormouse_handoff::plan::{self, CheckedPlan};
 use dormouse_handoff::units::{Lba, PAGE_SIZE};
 use zerocopy::{FromBytes, IntoBytes};
@@ -24,6 +26,7 @@ pub fn begin(
     plan: &CheckedPlan<'_>,
     buffer: &mut Buffer,
 ) -> Result<Header, Error> {
+    let kind = plan.image().ok_or(Error::Inconsistent("the plan asks for no image"))?;
     let layout_pages = plan.memory_pages();
     let layout = Layout::for_pages(layout_pages);
     if layout.total() > stream.capacity() {
@@ -34,7 +37,8 @@ pub fn begin(
         return Err(Error::FirstPageChanged);
     }
 
-    let mut header = Header::begin(plan.nonce, plan.target.block_size, plan.created, layout_pages);
+    let block_size = plan.target.block_size;
+    let mut header = Header::begin(plan.nonce, kind, block_size, plan.created, layout_pages);
     header.kept_page =
         write_section(stream, buffer, &header, Layout::KEPT_PAGE, &plan.target.kept_page)?;
     // The kept page must be safe before the only other copy is overwritten.
@@ -124,6 +128,21 @@ pub fn count_attempt(
     Ok(begun)
 }
 
+/// The point of no return, right before the old kernel is entered: the image is
+/// used up, durably. A reusable one is not, but this attempt came through, so
+/// the count of those that did not begins anew.
+pub fn consume(stream: &mut Stream<'_>, buffer: &mut Buffer, header: &Header) -> Result<(), Error> {
+    match header.kind() {
+        Kind::Reusable => {
+            write_attempts(stream, buffer, header, 0)?;
+            stream.flush()
+        }
+        Kind::Once | Kind::Inspection => {
+            change_state(stream, buffer, header, State::Consumed).map(drop)
+        }
+    }
+}
+
 /// Writes the count of attempts, without a flush.
 pub fn write_attempts(
     stream: &mut Stream<'_>,
@@ -155,8 +174,20 @@ impl Opened {
     }
 }
 
-/// Opens the image that begins at block `start` of `device`. Writes nothing.
+/// Opens the image that begins at block `start` of `device`, to be resumed:
+/// valid, that is. Writes nothing.
 pub fn open(device: &mut dyn BlockQueue, start: Lba, buffer: &mut Buffer) -> Result<Opened, Error> {
+    open_in(device, start, buffer, State::Valid)
+}
+
+/// Opens the image that begins at block `start` of `device`, which must be in
+/// this state. Writes nothing.
+pub fn open_in(
+    device: &mut dyn BlockQueue,
+    start: Lba,
+    buffer: &mut Buffer,
+    state: State,
+) -> Result<Opened, Error> {
     let geometry = device.geometry();
     let serial = device.identity().serial.clone();
     // Until the plan is known, the image is taken to go on from its start: the
@@ -169,7 +200,7 @@ pub fn open(device: &mut dyn BlockQueue, start: Lba, buffer: &mut Buffer) -> Res
 
     stream.read(0, buffer, PAGE)?;
     let header = Header::parse(buffer.bytes())?;
-    if header.state() != State::Valid {
+    if header.state() != state {
         return Err(Error::NotValid(header.state()));
     }
     if header.block_size != geometry.block_size {

@@ -3,6 +3,7 @@
 //! ```text
 //! save:     memory map -> page set -> chunks -> target -> commit
 //! restore:  target -> header -> checks -> tables -> chunks -> pages -> consume
+//! compare:  target -> header -> tables -> chunks -> the same pages in memory
 //! ```
 //!
 //! Everything here works on the traits [`memory::Memory`] and
@@ -14,13 +15,16 @@
 extern crate alloc;
 
 pub mod check;
+pub mod compare;
 pub mod error;
 pub mod image;
 pub mod memory;
 pub mod partitions;
+pub mod read_ahead;
 pub mod restore;
 pub mod save;
 pub mod stream;
+pub mod survey;
 mod table_reader;
 mod table_writer;
 

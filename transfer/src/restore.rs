@@ -16,7 +16,7 @@ use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 /// Chunks on their way from the device at once.
 const SLOTS: usize = 16;
 const RUN_OWNERS: u8 = SLOTS as u8;
-const CHUNK_OWNERS: u8 = RUN_OWNERS + 2;
+pub(crate) const CHUNK_OWNERS: u8 = RUN_OWNERS + 2;
 
 /// Pages of the buffer for each table; read in two halves.
 pub const TABLE_BUFFER_PAGES: usize = 8;
@@ -44,29 +44,14 @@ pub fn restore(
 ) -> Result<(), Error> {
     let layout = header.layout();
     let seed = header.seed();
-    let mut frames = Frames {
-        table: TableReader::new(buffers.runs, layout.runs, header.runs, seed, RUN_OWNERS),
-        plan,
-        own,
-        run: PageRange::default(),
-        past: Pfn(0),
-        counts: Counts::default(),
-    };
+    let mut frames = Frames::new(buffers.runs, plan, header, own);
     let mut chunks =
         TableReader::<Chunk>::new(buffers.chunks, layout.chunks, header.chunks, seed, CHUNK_OWNERS);
     let mut slots = Slots::new(seed)?;
     let mut offset = 0;
     let mut index = 0;
     while let Some(chunk) = chunks.next(stream)? {
-        if chunk.codec != Codec::Raw as u32
-            || chunk.offset != offset
-            || u64::from(chunk.pages) > CHUNK_PAGES
-            || u64::from(chunk.length) != u64::from(chunk.pages) * PAGE_SIZE
-            || chunk.pages == 0
-            || offset + u64::from(chunk.length) > header.data_length
-        {
-            return Err(Error::Inconsistent("a chunk that is not where it should be"));
-        }
+        check_place(&chunk, offset, header)?;
         let slot = slots.free(stream, memory)?;
         slot.begin(index, chunk);
         while slot.pages < chunk.pages {
@@ -82,19 +67,27 @@ pub fn restore(
         observer.progress(frames.counts.total(), header.layout_pages)?;
     }
     slots.drain(stream, memory)?;
-    frames.finish(stream, memory)?;
-    if offset != header.data_length || frames.counts != header.counts {
-        return Err(Error::Inconsistent("the tables do not add up to the header's counts"));
-    }
-    if frames.counts.total() != header.layout_pages {
-        return Err(Error::Inconsistent("the tables do not cover the memory map"));
-    }
+    frames.finish(stream, memory, header, offset)?;
     observer.progress(header.layout_pages, header.layout_pages)
+}
+
+/// Whether the chunk whose data begin at `offset` is as it must be there.
+pub(crate) fn check_place(chunk: &Chunk, offset: u64, header: &Header) -> Result<(), Error> {
+    if chunk.codec != Codec::Raw as u32
+        || chunk.offset != offset
+        || u64::from(chunk.pages) > CHUNK_PAGES
+        || u64::from(chunk.length) != u64::from(chunk.pages) * PAGE_SIZE
+        || chunk.pages == 0
+        || offset + u64::from(chunk.length) > header.data_length
+    {
+        return Err(Error::Inconsistent("a chunk that is not where it should be"));
+    }
+    Ok(())
 }
 
 /// The stored frames in order, out of the run table. What is not stored is
 /// dealt with in passing.
-struct Frames<'a> {
+pub(crate) struct Frames<'a> {
     table: TableReader<Run>,
     plan: &'a CheckedPlan<'a>,
     own: PageRange,
@@ -105,9 +98,32 @@ struct Frames<'a> {
     counts: Counts,
 }
 
-impl Frames<'_> {
+impl<'a> Frames<'a> {
+    /// The frames of the image's run table, which is read into `buffer`.
+    pub(crate) fn new(
+        buffer: Buffer,
+        plan: &'a CheckedPlan<'a>,
+        header: &Header,
+        own: PageRange,
+    ) -> Self {
+        let region = header.layout().runs;
+        Self {
+            table: TableReader::new(buffer, region, header.runs, header.seed(), RUN_OWNERS),
+            plan,
+            own,
+            run: PageRange::default(),
+            past: Pfn(0),
+            counts: Counts::default(),
+        }
+    }
+
+    /// How many pages have been dealt with.
+    pub(crate) fn done(&self) -> u64 {
+        self.counts.total()
+    }
+
     /// At most `wanted` of the next stored frames.
-    fn take(
+    pub(crate) fn take(
         &mut self,
         stream: &mut Stream<'_>,
         memory: &mut dyn Memory,
@@ -124,16 +140,28 @@ impl Frames<'_> {
         Ok(part)
     }
 
-    /// Deals with all runs after the last stored one.
-    fn finish(&mut self, stream: &mut Stream<'_>, memory: &mut dyn Memory) -> Result<(), Error> {
-        loop {
-            if self.run.pages > 0 {
-                return Err(Error::Inconsistent("more stored frames than data"));
+    /// Deals with all runs after the last stored one, and makes sure that `data`
+    /// bytes of data and all runs together are the whole image.
+    pub(crate) fn finish(
+        &mut self,
+        stream: &mut Stream<'_>,
+        memory: &mut dyn Memory,
+        header: &Header,
+        data: u64,
+    ) -> Result<(), Error> {
+        while self.run.pages == 0 {
+            if self.next_run(stream, memory)? {
+                continue;
             }
-            if !self.next_run(stream, memory)? {
-                return Ok(());
+            if data != header.data_length || self.counts != header.counts {
+                return Err(Error::Inconsistent("the tables do not add up to the header's counts"));
             }
+            if self.counts.total() != header.layout_pages {
+                return Err(Error::Inconsistent("the tables do not cover the memory map"));
+            }
+            return Ok(());
         }
+        Err(Error::Inconsistent("more stored frames than data"))
     }
 
     fn next_run(

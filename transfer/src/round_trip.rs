@@ -5,11 +5,12 @@ use crate::error::Error;
 use crate::fakes::{Disk, Event, Recorder, SharedRam, plan};
 use crate::image;
 use crate::memory::{Everything, Memory, PageSet, Verdict};
-use crate::{restore, save};
+use crate::{compare, read_ahead, restore, save, survey};
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::queue::BlockQueue;
-use dormouse_handoff::image::{Header, JumpBack, State};
-use dormouse_handoff::plan::{CheckedPlan, Flags, Plan, SCRIBBLE, Stage};
+use dormouse_handoff::extents::ExtentMap;
+use dormouse_handoff::image::{Header, JumpBack, Kind, State};
+use dormouse_handoff::plan::{Action, CheckedPlan, Flags, Plan, SCRIBBLE, Stage};
 use dormouse_handoff::units::{Lba, PageRange, Pfn};
 use zerocopy::IntoBytes;
 
@@ -110,6 +111,105 @@ fn memory_comes_back_as_it_was() {
     assert_same(&plan, &ram, &woken);
     // The window is the reader's own: nothing was put there.
     assert_eq!(woken.page(Pfn(WINDOW)), &[0xee; 4096]);
+}
+
+/// A machine, and its image for inspection.
+fn inspected() -> (SharedRam, Disk, Box<Plan>) {
+    let ram = machine();
+    let mut disk = new_disk(&ram);
+    let mut plan = plan(PAGES, WINDOW, START, &disk);
+    plan.action = Action::Return as u32;
+    plan.image = Kind::Inspection as u32;
+    plan.seal();
+    let header = save_to(&ram, &mut disk, &plan, &mut Everything).unwrap();
+    assert_eq!((header.state(), header.kind()), (State::Inert, Kind::Inspection));
+    (ram, disk, plan)
+}
+
+fn compare_with(ram: &SharedRam, disk: &mut Disk) -> Result<(), Error> {
+    let mut scratch = ram.buffer(PAGES + 32, 16);
+    let opened = image::open_in(disk, Lba(START), &mut scratch, State::Inert)?;
+    let plan = opened.plan()?;
+    let mut stream = crate::stream::Stream::new(disk, plan.extents())?;
+    let buffers = restore::Buffers {
+        runs: ram.buffer(PAGES, restore::TABLE_BUFFER_PAGES),
+        chunks: ram.buffer(PAGES + 16, restore::TABLE_BUFFER_PAGES),
+    };
+    let pages = read_ahead::PIECE_BYTES / 4096;
+    let staging = std::array::from_fn(|i| ram.buffer(PAGES + 64 + (i * pages) as u64, pages));
+    let (header, own, mut observer) = (&opened.header, plan.window(), Recorder::default());
+    compare::compare(&mut stream, ram, &plan, header, own, buffers, staging, &mut observer)
+}
+
+#[test]
+fn an_image_for_inspection_is_the_same_as_memory_and_is_never_resumed() {
+    let (mut ram, mut disk, _) = inspected();
+    compare_with(&ram, &mut disk).unwrap();
+    let refused = restore_from(&mut disk, &mut ram).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, Error::NotValid(State::Inert)), "{refused}");
+}
+
+#[test]
+fn what_would_be_stored_is_counted_as_it_is_when_it_is_stored() {
+    let (ram, disk, plan) = inspected();
+    let header = Header::parse(&disk.bytes[START as usize * 512..]).unwrap();
+    let checked = CheckedPlan::parse(plan.as_bytes()).unwrap();
+    let mut observer = Recorder::default();
+    let counted = survey::count(&ram, &mut Everything, &checked, &mut observer).unwrap();
+    assert_eq!(counted, header.counts);
+}
+
+#[test]
+fn whatever_differs_from_memory_is_found() {
+    let (ram, mut disk, plan) = inspected();
+    let checked = CheckedPlan::parse(plan.as_bytes()).unwrap();
+    // A stored page, one of zeros, the last of all; not one of the window.
+    for frame in [400, 402, PAGES - 1] {
+        let mut page = *ram.page(Pfn(frame));
+        page[4095] ^= 1;
+        ram.write(Pfn(frame).address(), &page);
+        let found = compare_with(&ram, &mut disk).unwrap_err();
+        assert!(matches!(found, Error::Differs { frame: at } if at == Pfn(frame)), "{found}");
+        page[4095] ^= 1;
+        ram.write(Pfn(frame).address(), &page);
+    }
+    ram.write(checked.window().start.address(), &[0xee; 4096]);
+    compare_with(&ram, &mut disk).unwrap();
+}
+
+#[test]
+fn a_reusable_image_is_woken_again_and_again() {
+    let ram = machine();
+    let mut disk = new_disk(&ram);
+    let mut plan = plan(PAGES, WINDOW, START, &disk);
+    plan.action = Action::Return as u32;
+    plan.image = Kind::Reusable as u32;
+    plan.seal();
+    save_to(&ram, &mut disk, &plan, &mut Everything).unwrap();
+    let mut contents = disk.bytes;
+    for _ in 0..2 * plan.attempts {
+        let mut woken = SharedRam::new(PAGES as usize + 128);
+        let mut disk = Disk::with_contents(&woken, contents);
+        let opened = restore_from(&mut disk, &mut woken).unwrap();
+        assert_same(&plan, &ram, &woken);
+        let mut scratch = woken.buffer(PAGES + 64, 16);
+        let extents = opened.plan().unwrap().plan().extents;
+        let extents = ExtentMap::new(&extents[..1], 512, disk.geometry.blocks).unwrap();
+        let mut stream = crate::stream::Stream::new(&mut disk, extents).unwrap();
+        image::consume(&mut stream, &mut scratch, &opened.header).unwrap();
+        contents = disk.bytes;
+    }
+    // Wake-ups that do not come through are counted all the same.
+    for attempt in 0..=plan.attempts {
+        let mut woken = SharedRam::new(PAGES as usize + 128);
+        let mut disk = Disk::with_contents(&woken, contents);
+        let tried = restore_from(&mut disk, &mut woken).map(|_| ());
+        match attempt < plan.attempts {
+            true => tried.unwrap(),
+            false => assert!(matches!(tried, Err(Error::Attempts { .. }))),
+        }
+        contents = disk.bytes;
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::table_writer::TableWriter;
 use dormouse_drivers::queue::{Direction, Segment};
 use dormouse_handoff::checksum;
 use dormouse_handoff::image::{
-    CHUNK_PAGES, Chunk, Codec, Counts, Header, JumpBack, Layout, Run, RunKind, State,
+    CHUNK_PAGES, Chunk, Codec, Counts, Header, JumpBack, Layout, Run, RunKind,
 };
 use dormouse_handoff::mailbox::Statistics;
 use dormouse_handoff::memory_map::MemoryKind;
@@ -124,7 +124,7 @@ pub fn save(
         + 2 * PAGE_SIZE;
     header.statistics = statistics;
     let scratch = &mut buffers.scratch;
-    image::change_state(stream, scratch, &header, State::Valid).inspect_err(|_| {
+    image::change_state(stream, scratch, &header, header.kind().committed()).inspect_err(|_| {
         // The header may have got there although the device said no: the old
         // kernel goes on now, so that image must never be woken. If this fails
         // too, the CLI does it after the return.

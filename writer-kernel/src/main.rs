@@ -14,6 +14,7 @@ mod arch;
 mod console;
 mod entry;
 mod failure;
+mod finish;
 mod heap;
 mod keys;
 mod machine;
@@ -21,6 +22,7 @@ mod mailbox;
 mod observer;
 mod power;
 mod ram;
+mod rehearse;
 mod save;
 mod wake;
 

@@ -2,23 +2,27 @@
 //!
 //! True on entry: the old kernel stands still, its devices are frozen, its
 //! memory is complete but for the window, whose contents it has put elsewhere.
-//! True on leaving by power-off: a committed image. True on leaving by return:
-//! controllers quiet, memory as it was but for the mailbox.
+//! True on leaving by power-off: a committed image. True on leaving by return,
+//! at once or after a suspend to RAM: controllers quiet, memory as it was but
+//! for the mailbox, and no image that could be resumed beside it but a reusable
+//! one that was asked for.
 
 use crate::arch::paging::{AddressSpace, MapError};
 use crate::arch::{cpu, time, window};
 use crate::entry::{self, WayOut, kexec};
+use crate::finish::{Back, Done, finish};
 use crate::machine::MACHINE;
 use crate::mailbox::Mailbox;
 use crate::observer::Observer;
+use crate::power::{self, platform, suspend};
 use crate::ram::{self, Ram};
-use crate::{console, failure, power};
+use crate::{console, failure, rehearse};
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::iommu::{self, Translating};
 use dormouse_drivers::platform::Exhausted;
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
 use dormouse_drivers::{Controller, open};
-use dormouse_handoff::image::{Header, JumpBack};
+use dormouse_handoff::image::{JumpBack, Kind, PlatformState};
 use dormouse_handoff::plan::{self, CheckedPlan, Flags, PlanError, Stage, WayBack};
 use dormouse_handoff::units::{PageRange, Pfn};
 use dormouse_page_set::LinuxPages;
@@ -29,7 +33,7 @@ use dormouse_transfer::stream::Stream;
 
 /// What ends an attempt before the commit.
 #[derive(Debug)]
-enum Error {
+pub enum Error {
     Plan(PlanError),
     Map(MapError),
     /// The plan is for another window than the one we are in.
@@ -41,6 +45,9 @@ enum Error {
     /// The device at the plan's place is another one: expected, found.
     OtherDevice(&'static str),
     Exhausted,
+    /// The plan names no target, but what it asks for takes one.
+    NoTarget,
+    Suspend(suspend::Error),
     Transfer(dormouse_transfer::error::Error),
 }
 
@@ -63,6 +70,8 @@ impl core::fmt::Display for Error {
                  differs"
             ),
             Self::Exhausted => write!(f, "{Exhausted}"),
+            Self::NoTarget => write!(f, "the plan names no target"),
+            Self::Suspend(error) => write!(f, "{error}"),
             Self::Transfer(error) => write!(f, "{error}"),
         }
     }
@@ -108,8 +117,8 @@ pub fn run() -> ! {
     log::info!("writer {} at {}", env!("CARGO_PKG_VERSION"), window::range());
     log::info!("time-stamp counter: {} MHz ({clock:?})", time::khz() / 1000);
 
-    let jump_back = match prepare_return(way_back.as_ref()) {
-        Ok(jump_back) => jump_back,
+    let mut back = match prepare_return(way_back.as_ref()) {
+        Ok(back) => back,
         Err(error) => fail(&error),
     };
     failure::set_stage(Stage::Plan);
@@ -117,13 +126,14 @@ pub fn run() -> ! {
         Ok(plan) => plan,
         Err(error) => fail(&error.into()),
     };
-    match attempt(&plan, &jump_back) {
-        Ok(header) => sleep(&plan, &header),
+    back.jump.platform = platform::capture(&plan.power);
+    match attempt(&plan, &back.jump) {
+        Ok(done) => finish(&plan, &back, &done),
         Err(error) => fail(&error),
     }
 }
 
-fn fail(error: &Error) -> ! {
+pub fn fail(error: &Error) -> ! {
     use core::fmt::Write;
     let mut text = alloc::string::String::new();
     // Formatting into a string cannot fail.
@@ -133,7 +143,7 @@ fn fail(error: &Error) -> ! {
 
 /// Own page tables, and all that a return takes: from here on every failure is
 /// one.
-fn prepare_return(way_back: Option<&WayBack>) -> Result<JumpBack, Error> {
+fn prepare_return(way_back: Option<&WayBack>) -> Result<Back, Error> {
     let state = entry::state();
     let jump_back = JumpBack {
         entry: state.return_address,
@@ -144,6 +154,7 @@ fn prepare_return(way_back: Option<&WayBack>) -> Result<JumpBack, Error> {
         pat: state.pat,
         gdt: way_back.map(|way| way.gdt).filter(|&gdt| gdt != 0).unwrap_or(plan::FIXED_GDT),
         gdt_limit: GDT_LIMIT,
+        platform: PlatformState::default(),
     };
     failure::can_return(way_out(&jump_back), None);
 
@@ -164,7 +175,7 @@ fn prepare_return(way_back: Option<&WayBack>) -> Result<JumpBack, Error> {
     if way_back.is_some() && mailbox.is_none() {
         return Err(Error::MailboxMoved);
     }
-    Ok(jump_back)
+    Ok(Back { jump: jump_back, mailbox })
 }
 
 /// Bytes of Linux' GDT minus one: 16 descriptors (arch/x86/include/asm/segment.h).
@@ -185,8 +196,8 @@ pub fn way_out(jump_back: &JumpBack) -> WayOut {
     }
 }
 
-/// From the plan to the committed image.
-fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Header, Error> {
+/// From the plan to the committed image, where it asks for one.
+fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Done, Error> {
     if plan.window() != window::range() {
         return Err(Error::Window(window::range()));
     }
@@ -203,22 +214,30 @@ fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Header, Error
         if cpu::uses_la57() { 5 } else { 4 },
     );
 
+    if plan.transport().is_none() {
+        return Ok(Done::default());
+    }
     observer.stage(Stage::Device)?;
     iommu::check(&MACHINE, &plan.iommus).map_err(Error::Iommu)?;
     let mut device = open_target(plan)?;
-    let saved = save_to(&mut device, &ram, plan, jump_back, &mut observer);
+    let done = match plan.image() {
+        Some(_) => save_to(&mut device, &ram, plan, jump_back, &mut observer),
+        None => rehearse::look_around(&mut device, &ram, plan, &mut observer),
+    };
     // Quiet whatever happened: after a return the window is Linux's again.
     let quiet = device.shutdown();
-    let header = saved?;
+    let done = done?;
     if let Err(error) = quiet {
-        log::error!("after the commit: {error}");
+        log::error!("after all was done: {error}");
     }
-    Ok(header)
+    Ok(done)
 }
 
-fn open_target(plan: &CheckedPlan<'_>) -> Result<Guarded, Error> {
+/// Opens the plan's target, if it is the device that was meant.
+pub fn open_target(plan: &CheckedPlan<'_>) -> Result<Guarded, Error> {
     let target = &plan.target;
-    let controller = Controller { transport: plan.transport(), address: target.pci };
+    let transport = plan.transport().ok_or(Error::NoTarget)?;
+    let controller = Controller { transport, address: target.pci };
     let mut device = open(&MACHINE, controller, target.unit)?;
     let geometry = device.geometry();
     let identity = device.identity();
@@ -259,7 +278,7 @@ fn save_to(
     plan: &CheckedPlan<'_>,
     jump_back: &JumpBack,
     observer: &mut Observer,
-) -> Result<Header, Error> {
+) -> Result<Done, Error> {
     let buffers = Buffers {
         runs: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
         chunks: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
@@ -269,16 +288,12 @@ fn save_to(
         power::stand_still("the first write");
     }
     let mut stream = Stream::new(device, plan.extents())?;
-    let mut linux = linux_pages(plan, ram);
-    let mut everything = Everything;
-    let pages: &mut dyn PageSet = match &mut linux {
-        Some(linux) => linux,
-        None => &mut everything,
+    let save = |pages: &mut dyn PageSet| {
+        Ok(save(&mut stream, ram, pages, plan, jump_back, buffers, observer)?)
     };
-    let header = save(&mut stream, ram, pages, plan, jump_back, buffers, observer)?;
-    failure::committed(plan.power);
-    if let Some(doubted) = linux.map(|linux| linux.doubted()).filter(|&doubted| doubted > 0) {
-        log::warn!("{doubted} free blocks were stored: the old kernel contradicts itself");
+    let header = with_page_set(plan, ram, save)?;
+    if header.kind() == Kind::Once {
+        failure::committed(plan.power);
     }
     let statistics = header.statistics;
     log::info!(
@@ -291,7 +306,29 @@ fn save_to(
         statistics.data_us / 1000,
         statistics.finish_us / 1000,
     );
-    Ok(header)
+    let mut done = Done { header: Some(header), counts: header.counts, ..Done::default() };
+    if plan.flags().contains(Flags::COMPARE) {
+        done.read = rehearse::compare_with_memory(device, ram, plan, observer)?;
+    }
+    Ok(done)
+}
+
+/// Does some work with what the old kernel says of its pages, or, where that is
+/// not understood, with the word that every page counts.
+pub fn with_page_set<T>(
+    plan: &CheckedPlan<'_>,
+    ram: &Ram,
+    work: impl FnOnce(&mut dyn PageSet) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let Some(mut linux) = linux_pages(plan, ram) else { return work(&mut Everything) };
+    let result = work(&mut linux)?;
+    match linux.doubted() {
+        0 => {}
+        doubted => {
+            log::warn!("{doubted} free blocks were stored: the old kernel contradicts itself");
+        }
+    }
+    Ok(result)
 }
 
 /// What the old kernel says of its pages; `None`, and why on the console, where
@@ -312,12 +349,4 @@ fn linux_pages<'a>(plan: &'a CheckedPlan<'_>, ram: &'a Ram) -> Option<LinuxPages
             None
         }
     }
-}
-
-fn sleep(plan: &CheckedPlan<'_>, _committed: &Header) -> ! {
-    failure::set_stage(Stage::Power);
-    if plan.flags().contains(Flags::WAIT_BEFORE_POWER) {
-        power::stand_still("power-off");
-    }
-    power::act(plan.action(), &plan.power)
 }

@@ -82,6 +82,7 @@ impl Discard {
         output.say(match was {
             State::Valid => format!("{path}: the sleeping system is given up"),
             State::Writing => format!("{path}: the unfinished image is given up"),
+            State::Inert => format!("{path}: the snapshot is thrown away"),
             State::Consumed | State::Discarded => format!("{path}: the image was used up already"),
         });
         if settled == Settled::PutBack {

@@ -41,6 +41,8 @@ struct Description {
     /// Where it begins in the device or file, in bytes.
     offset: u64,
     state: &'static str,
+    /// How often it may be resumed.
+    kind: &'static str,
     /// Whether there is more than a header.
     has_content: bool,
     id: String,
@@ -154,6 +156,7 @@ impl Inspect {
             path: self.image.clone(),
             offset: image.start(),
             state: header.state().name(),
+            kind: header.kind().name(),
             has_content,
             id: header.id.iter().map(|byte| format!("{byte:02x}")).collect(),
             created: header.created,
@@ -187,7 +190,11 @@ fn origin(image: &ImageFile) -> Result<Origin> {
         kernel: plan::text(&plan.kernel_release).to_owned(),
         memory_bytes: plan.memory_pages() * PAGE_SIZE,
         window: plan.window().to_string(),
-        device: format!("{} {}", transport_words(plan.transport()), plan.target.pci),
+        device: format!(
+            "{} {}",
+            plan.transport().map_or("no disk", transport_words),
+            plan.target.pci
+        ),
         serial: plan::text(&plan.target.serial).to_owned(),
         cpu_signature: format!("{:#x}", plan.machine.cpu_signature),
     })
@@ -226,7 +233,7 @@ impl Description {
         let ago = created.and_then(|created| SystemTime::now().duration_since(created).ok());
         let Pages { stored, zero, free, excluded, window } = self.pages;
         let mut lines = vec![
-            format!("{}: image {}, {}", self.path.display(), self.id, self.state),
+            format!("{}: image {}, {} ({})", self.path.display(), self.id, self.state, self.kind),
             format!(
                 "  begun     {} ({} s since 1970)",
                 ago.map_or("?".into(), |ago| format!("{} ago", output::span(ago.as_secs_f64()))),
@@ -285,7 +292,7 @@ impl Description {
 mod tests {
     use super::*;
     use crate::image_file::tests::{file, image};
-    use dormouse_handoff::image::State;
+    use dormouse_handoff::image::{Kind, State};
     use std::path::Path;
 
     fn inspect(path: &Path) -> Result<Exit> {
@@ -305,7 +312,7 @@ mod tests {
     fn a_header_alone_is_no_damage() {
         use zerocopy::IntoBytes;
         let mut bytes = vec![0; 1 << 20];
-        let header = Header::begin([3; 16], 512, 1, 0).with_state(State::Discarded);
+        let header = Header::begin([3; 16], Kind::Once, 512, 1, 0).with_state(State::Discarded);
         bytes[..512].copy_from_slice(header.as_bytes());
         assert_eq!(inspect(file(&bytes).path()).unwrap(), Exit::Done);
     }

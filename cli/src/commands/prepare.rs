@@ -9,7 +9,7 @@ use crate::target::content::EDGE;
 use crate::target::direct::{Direct, Page};
 use crate::target::{Content, Device, usage};
 use clap::Args;
-use dormouse_handoff::image::{Header, State};
+use dormouse_handoff::image::{Header, Kind, State};
 use dormouse_handoff::units::PAGE_SIZE;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Serialize;
@@ -93,8 +93,9 @@ fn make_target(device: &Device, disk: &Direct) -> Result<()> {
     let mut id = [0; 16];
     getrandom(&mut id, GetRandomFlags::empty()).map_err(|e| Error::call("getrandom", e))?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let header = Header::begin(id, device.block_size, now.map_or(0, |now| now.as_secs()), 0)
-        .with_state(State::Discarded);
+    let header =
+        Header::begin(id, Kind::Once, device.block_size, now.map_or(0, |now| now.as_secs()), 0)
+            .with_state(State::Discarded);
     let mut page = Page::zero();
     page.0[..size_of::<Header>()].copy_from_slice(header.as_bytes());
     disk.write(0, &page, PAGE_SIZE as usize)?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use dormouse_handoff::extents::Extent;
-use dormouse_handoff::image::{Codec, Counts, RunKind, State, seal_page};
+use dormouse_handoff::image::{Codec, Counts, Kind, RunKind, State, seal_page};
 use dormouse_handoff::memory_map::{MemoryKind, MemoryRange};
 use dormouse_handoff::plan::{Action, Plan, Transport};
 use dormouse_handoff::units::{Lba, PageRange, Pfn, PhysAddr};
@@ -18,6 +18,7 @@ fn plan() -> Plan {
     let mut plan = Plan::empty();
     plan.nonce = [7; 16];
     plan.action = Action::PowerOff as u32;
+    plan.image = Kind::Once as u32;
     plan.window_start = PhysAddr(2 << 20);
     plan.window_bytes = 2 << 20;
     plan.mailbox = std::array::from_fn(|i| PhysAddr(i as u64 * 4096));
@@ -35,7 +36,7 @@ fn plan() -> Plan {
 
 /// A whole image in the given state.
 pub fn image(state: State) -> Vec<u8> {
-    let mut header = Header::begin([7; 16], 512, 1_800_000_000, PAGES);
+    let mut header = Header::begin([7; 16], Kind::Once, 512, 1_800_000_000, PAGES);
     let seed = header.seed();
     let layout = header.layout();
     let mut bytes = vec![0; (layout.data.offset + STORED * PAGE_SIZE) as usize];

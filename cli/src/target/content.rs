@@ -3,7 +3,7 @@
 use super::device::Device;
 use super::direct::{Direct, Page};
 use crate::error::Result;
-use dormouse_handoff::image::{Header, HeaderError, Layout, State};
+use dormouse_handoff::image::{Header, HeaderError, Kind, Layout, State};
 use dormouse_handoff::units::PAGE_SIZE;
 
 /// Bytes at either end that must be zero for a device to count as blank.
@@ -89,7 +89,7 @@ impl Content {
     pub fn is_free(&self) -> bool {
         match self {
             Self::Blank | Self::Swap => true,
-            Self::Image(header) => header.state() != State::Valid,
+            Self::Image(header) => !matches!(header.state(), State::Valid | State::Inert),
             Self::LinuxImage | Self::BadImage(_) | Self::Other(_) => false,
         }
     }
@@ -101,7 +101,9 @@ impl Content {
             Self::Swap => "a swap area".into(),
             Self::LinuxImage => "a system that Linux itself has hibernated".into(),
             Self::Image(header) => match header.state() {
+                State::Valid if header.kind() == Kind::Reusable => "a reusable snapshot".into(),
                 State::Valid => "an image of a sleeping system".into(),
+                State::Inert => "a snapshot for inspection".into(),
                 state => format!("a used-up image ({})", state.name()),
             },
             Self::BadImage(error) => format!("what was an image: {error}"),
@@ -113,8 +115,11 @@ impl Content {
     pub fn advice(&self, path: &std::path::Path) -> String {
         let path = path.display();
         match self {
-            Self::Image(_) => {
+            Self::Image(header) if header.kind() == Kind::Once => {
                 format!("wake that system, or give it up with `dormouse discard {path}`")
+            }
+            Self::Image(_) => {
+                format!("if it is not needed any more: `dormouse discard {path}`")
             }
             Self::LinuxImage => "start that system once, so that it resumes".into(),
             _ => format!("if nothing on it is needed any more: `dormouse prepare {path} --erase`"),
@@ -172,7 +177,7 @@ mod tests {
 
     #[test]
     fn only_a_valid_image_is_in_the_way() {
-        let header = Header::begin([1; 16], 512, 0, 100);
+        let header = Header::begin([1; 16], Kind::Once, 512, 0, 100);
         let found = |state| {
             let page = page(0, header.with_state(state).as_bytes());
             Content::of_first_page(&page).unwrap().is_free()
@@ -182,8 +187,18 @@ mod tests {
     }
 
     #[test]
+    fn snapshots_are_kept_until_they_are_thrown_away() {
+        for kind in [Kind::Inspection, Kind::Reusable] {
+            let header = Header::begin([1; 16], kind, 512, 0, 100).with_state(kind.committed());
+            let content = Content::of_first_page(&page(0, header.as_bytes())).unwrap();
+            assert!(!content.is_free() && content.words().contains("snapshot"), "{content:?}");
+            assert!(content.advice("/dev/x".as_ref()).contains("dormouse discard /dev/x"));
+        }
+    }
+
+    #[test]
     fn a_damaged_image_is_not_taken_for_free() {
-        let mut page = page(0, Header::begin([1; 16], 512, 0, 100).as_bytes());
+        let mut page = page(0, Header::begin([1; 16], Kind::Once, 512, 0, 100).as_bytes());
         page.0[100] ^= 1;
         let content = Content::of_first_page(&page).unwrap();
         assert_eq!(content, Content::BadImage(HeaderError::Checksum));

@@ -8,11 +8,13 @@ mod capability;
 mod command;
 mod endpoint;
 mod function;
+mod kept;
 mod power;
 
 pub use capability::{CapabilityId, capabilities};
 pub use endpoint::Endpoint;
 pub use function::{Class, Function, functions};
+pub use kept::KeptHeaders;
 
 use crate::platform::Platform;
 use pci_types::{CommandRegister, HeaderType};

@@ -168,3 +168,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_function_behind_bridges_is_reached_again_after_a_suspend() {
+    let machine = machine_with_bridges();
+    command::set(machine, at(2, 0, 0), CommandRegister::MEMORY_ENABLE);
+    let kept = KeptHeaders::of(machine, at(2, 0, 0));
+    let lost = [
+        (at(0, 3, 0), 0x18),
+        (at(1, 0, 0), 0x18),
+        (at(2, 0, 0), 0x10),
+        (at(2, 0, 0), 0x14),
+        (at(2, 0, 0), 0x04),
+    ];
+    let before = lost.map(|(function, offset)| machine.pci_read(function, offset));
+    for (function, offset) in lost {
+        machine.set_config(function, offset, 0);
+    }
+    kept.put_back(machine);
+    let after = lost.map(|(function, offset)| machine.pci_read(function, offset));
+    assert_eq!(before, after);
+    assert_eq!(before[2], 0x0010_0004, "the test machine has a base address");
+}

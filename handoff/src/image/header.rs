@@ -3,6 +3,7 @@
 use super::{HEADER_BYTES, Layout, Region, TableRegion};
 use crate::checksum::{self, Nonce, Seed};
 use crate::mailbox::Statistics;
+use crate::plan::MAX_GPE_BYTES;
 use crate::units::PAGE_SIZE;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -12,7 +13,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 ///            commit            consume
 /// Writing ──────────▶ Valid ─────────────▶ Consumed
 ///    │                  │
-///    └────── discard ───┴───────────────▶ Discarded
+///    ├────── discard ───┴───────────────▶ Discarded
+///    └────── commit of an image for inspection ──▶ Inert
 /// ```
 /// Each arrow is one write of one logical block, followed by a flush. Only
 /// `Valid` is ever resumed.
@@ -27,6 +29,8 @@ pub enum State {
     Consumed = 3,
     /// Made unusable by hand or by a normal boot.
     Discarded = 4,
+    /// Complete, to be looked at: never resumed.
+    Inert = 5,
 }
 
 impl State {
@@ -37,6 +41,7 @@ impl State {
             2 => Some(Self::Valid),
             3 => Some(Self::Consumed),
             4 => Some(Self::Discarded),
+            5 => Some(Self::Inert),
             _ => None,
         }
     }
@@ -48,6 +53,7 @@ impl State {
             Self::Valid => "valid",
             Self::Consumed => "consumed",
             Self::Discarded => "discarded",
+            Self::Inert => "inert",
         }
     }
 }
@@ -56,8 +62,52 @@ impl State {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Once.
+    /// Once: the system sleeps.
     Once = 1,
+    /// Never: the system goes on beside its image.
+    Inspection = 2,
+    /// As often as one likes: the system writes to no disk.
+    Reusable = 3,
+}
+
+impl Kind {
+    /// The kind with this number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Once),
+            2 => Some(Self::Inspection),
+            3 => Some(Self::Reusable),
+            _ => None,
+        }
+    }
+
+    /// The kind's name in messages and in `--json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Inspection => "inspection",
+            Self::Reusable => "reusable",
+        }
+    }
+
+    /// The state that the commit leads to.
+    pub const fn committed(self) -> State {
+        match self {
+            Self::Once | Self::Reusable => State::Valid,
+            Self::Inspection => State::Inert,
+        }
+    }
+
+    /// Whether an image of this kind can ever be in `state`. A header that says
+    /// otherwise is damaged in a way that its checksum does not tell.
+    pub const fn can_be(self, state: State) -> bool {
+        match state {
+            State::Writing | State::Discarded => true,
+            State::Valid => matches!(self, Self::Once | Self::Reusable),
+            State::Consumed => matches!(self, Self::Once),
+            State::Inert => matches!(self, Self::Inspection),
+        }
+    }
 }
 
 /// How a chunk's pages are stored.
@@ -207,14 +257,14 @@ impl Header {
     pub const VERSION: u32 = 1;
 
     /// The header of an image that is just being begun.
-    pub fn begin(id: Nonce, block_size: u32, created: u64, layout_pages: u64) -> Self {
+    pub fn begin(id: Nonce, kind: Kind, block_size: u32, created: u64, layout_pages: u64) -> Self {
         let mut header = Self::read_from_bytes(&[0; HEADER_BYTES][..])
             .unwrap_or_else(|_| unreachable!("the length is the structure's own"));
         header.magic = Self::MAGIC;
         header.version = Self::VERSION;
         header.state = State::Writing as u32;
         header.id = id;
-        header.kind = Kind::Once as u32;
+        header.kind = kind as u32;
         header.block_size = block_size;
         header.created = created;
         header.layout_pages = layout_pages;
@@ -247,10 +297,9 @@ impl Header {
         if header.version != Self::VERSION {
             return Err(HeaderError::Version(header.version));
         }
-        if State::from_number(header.state).is_none() {
-            return Err(HeaderError::Field("state"));
-        }
-        if header.kind != Kind::Once as u32 {
+        let state = State::from_number(header.state).ok_or(HeaderError::Field("state"))?;
+        let kind = Kind::from_number(header.kind).ok_or(HeaderError::Field("kind"))?;
+        if !kind.can_be(state) {
             return Err(HeaderError::Field("kind"));
         }
         if header.block_size != 512 && header.block_size != 4096 {
@@ -298,6 +347,11 @@ impl Header {
     /// The state, which [`Header::parse`] has checked.
     pub fn state(&self) -> State {
         State::from_number(self.state).unwrap_or(State::Discarded)
+    }
+
+    /// The kind, which [`Header::parse`] has checked.
+    pub fn kind(&self) -> Kind {
+        Kind::from_number(self.kind).unwrap_or(Kind::Inspection)
     }
 
     /// The seed of all checksums in the image.
@@ -379,6 +433,27 @@ pub struct JumpBack {
     pub gdt: u64,
     /// Bytes of that GDT minus one.
     pub gdt_limit: u64,
+    /// What firmware does not bring back.
+    pub platform: PlatformState,
+}
+
+/// The state of ACPI's fixed hardware when the old kernel called the writer. It
+/// switches none of this on again when it comes back from a jump.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct PlatformState {
+    /// 1: ACPI was on (SCI_EN of PM1 control).
+    pub acpi_on: u32,
+    /// PM1a enable.
+    pub pm1a_enable: u16,
+    /// PM1b enable.
+    pub pm1b_enable: u16,
+    /// The enable registers of GPE block 0.
+    pub gpe0_enable: [u8; MAX_GPE_BYTES],
+    /// The enable registers of GPE block 1.
+    pub gpe1_enable: [u8; MAX_GPE_BYTES],
 }
 
 #[cfg(test)]
@@ -386,7 +461,7 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        Header::begin([3; 16], 512, 1_800_000_000, 1 << 18)
+        Header::begin([3; 16], Kind::Once, 512, 1_800_000_000, 1 << 18)
     }
 
     #[test]
@@ -419,6 +494,28 @@ mod tests {
         h.layout_pages = u64::MAX;
         h.seal();
         assert_eq!(Header::parse(h.as_bytes()), Err(HeaderError::Field("layout_pages")));
+    }
+
+    #[test]
+    fn no_change_of_one_field_makes_an_image_resumable() {
+        // An image beside a running system: neither its kind nor its state alone
+        // makes it one to be woken, even where somebody sealed the change.
+        let inspection = Header::begin([3; 16], Kind::Inspection, 512, 0, 1);
+        let inert = inspection.with_state(State::Inert);
+        assert_eq!(Header::parse(inert.as_bytes()), Ok(inert));
+        for state in [State::Valid, State::Consumed] {
+            let changed = inspection.with_state(state);
+            assert_eq!(Header::parse(changed.as_bytes()), Err(HeaderError::Field("kind")));
+        }
+        for kind in [Kind::Once, Kind::Reusable] {
+            let mut changed = inert;
+            changed.kind = kind as u32;
+            changed.seal();
+            assert_eq!(Header::parse(changed.as_bytes()), Err(HeaderError::Field("kind")));
+        }
+        let consumed =
+            Header::begin([3; 16], Kind::Reusable, 512, 0, 1).with_state(State::Consumed);
+        assert_eq!(Header::parse(consumed.as_bytes()), Err(HeaderError::Field("kind")));
     }
 
     #[test]

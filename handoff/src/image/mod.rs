@@ -22,7 +22,9 @@
 mod header;
 mod table;
 
-pub use header::{Attempts, Codec, Counts, Header, HeaderError, JumpBack, Kind, Section, State};
+pub use header::{
+    Attempts, Codec, Counts, Header, HeaderError, JumpBack, Kind, PlatformState, Section, State,
+};
 pub use table::{
     CHUNK_ENTRIES, Chunk, ENTRY_BYTES, PageHead, RUN_ENTRIES, Run, RunKind, Table, TableEntry,
     TableError, TableRegion, parse_page, seal_page,

@@ -160,14 +160,15 @@ extern "C" fn exception(frame: &Frame) -> ! {
     ))
 }
 
-/// Makes exceptions and NMIs come to this module. Call once, at entry.
+/// Makes exceptions and NMIs come to this module. Call at entry, and again
+/// after a reset of the processor.
 pub fn init() {
     unsafe extern "C" {
         static exception_stubs: u8;
         static mut boot_gdt: [u64; 7];
     }
     let top = |stack: *mut Stack| VirtAddr::new(stack as u64 + STACK_BYTES as u64);
-    // SAFETY: runs once, before anything else can look at these statics; all of
+    // SAFETY: runs where nothing else can look at these statics; all of
     // them live as long as the program; the stubs are 16 bytes apart; the GDT's
     // last two words are room for the TSS.
     unsafe {

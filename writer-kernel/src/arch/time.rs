@@ -62,6 +62,16 @@ pub fn now_us() -> u64 {
     (u128::from(elapsed) * 1000 / u128::from(khz)) as u64
 }
 
+/// Ticks since [`start`], for [`go_on`].
+pub fn pause() -> u64 {
+    ticks().wrapping_sub(START.load(Relaxed))
+}
+
+/// Goes on counting where [`pause`] stopped: a reset sets the counter to zero.
+pub fn go_on(elapsed: u64) {
+    START.store(ticks().wrapping_sub(elapsed), Relaxed);
+}
+
 /// The counter.
 pub fn ticks() -> u64 {
     // SAFETY: every 64-bit processor has the instruction, and we run in ring 0.

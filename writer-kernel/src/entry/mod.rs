@@ -5,9 +5,11 @@
 //! | kexec | the old kernel, by kexec jump | the stamped plan, the way back |
 //! | PVH | a loader at power-on | a memory map, the command line, the RSDP |
 //! | moved | the reader itself, from another window | what it found before |
+//! | S3 | firmware, when a machine that was suspended to RAM wakes | all of memory |
 
 pub mod kexec;
 pub mod pvh;
+pub mod s3;
 
 use core::arch::global_asm;
 use dormouse_handoff::units::PhysAddr;

@@ -5,7 +5,7 @@ use crate::machine::MACHINE;
 use alloc::vec::Vec;
 use dormouse_drivers::queue::BlockQueue;
 use dormouse_drivers::{Controller, find_controllers, open, units};
-use dormouse_handoff::image::HeaderError;
+use dormouse_handoff::image::{HeaderError, Kind};
 use dormouse_handoff::units::Lba;
 use dormouse_transfer::memory::Buffer;
 use dormouse_transfer::{error, image, partitions};
@@ -19,9 +19,13 @@ pub struct Found {
     pub unit: u32,
     /// The image's first block.
     pub start: Lba,
+    /// How often it may be resumed.
+    pub kind: Kind,
 }
 
-/// The one valid image on all disks. Says of every other what is wrong with it.
+/// The one valid image on all disks; a sleeping system goes before reusable
+/// images, as it is what the machine did last. Says of every other what is wrong
+/// with it.
 pub fn the_one(scratch: &mut Buffer) -> Result<Found, Error> {
     let mut found = Vec::new();
     let mut refused = None;
@@ -43,6 +47,9 @@ pub fn the_one(scratch: &mut Buffer) -> Result<Found, Error> {
             }
         }
     }
+    if found.iter().any(|one| one.kind == Kind::Once) {
+        found.retain(|one| one.kind == Kind::Once);
+    }
     match (found[..].first(), found.len(), refused) {
         (Some(one), 1, _) => Ok(*one),
         (Some(_), several, _) => Err(Error::Several(several)),
@@ -62,7 +69,9 @@ fn look(
     let mut refused = None;
     for start in partitions::possible_starts(&mut device, scratch)? {
         match image::open(&mut device, start, scratch) {
-            Ok(_) => found.push(Found { controller, unit, start }),
+            Ok(opened) => {
+                found.push(Found { controller, unit, start, kind: opened.header.kind() });
+            }
             Err(error::Error::Header(HeaderError::None)) => {}
             Err(error) => {
                 log::info!(

@@ -30,7 +30,6 @@ use dormouse_drivers::iommu::{self, Translating};
 use dormouse_drivers::platform::Platform;
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
 use dormouse_drivers::{open, pci};
-use dormouse_handoff::image::State;
 use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::{self, CheckedPlan, Stage};
@@ -257,7 +256,7 @@ fn put_back(
     let writers_log: Vec<u8> = image::read_log(&mut stream, &mut scratch, header).to_vec();
 
     observer.stage(Stage::Consume)?;
-    image::change_state(&mut stream, &mut scratch, header, State::Consumed)?;
+    image::consume(&mut stream, &mut scratch, header)?;
     failure::set_stage(Stage::Jump);
     if let Err(error) = device.shutdown() {
         // The image is used up: the only way on is forward. The old kernel resets
@@ -278,6 +277,7 @@ fn put_back(
         read.data_bytes >> 20,
         read.data_us / 1000
     );
+    power::platform::restore(&plan.power, &opened.jump_back.platform);
     mailbox.leave(Outcome::Woken, Stage::Jump, "");
     mailbox.leave_statistics(header.statistics, read, header.counts);
     mailbox.update(|head| head.entropy_bits = cpu::random(&mut head.entropy));

@@ -6,6 +6,7 @@ use crate::planner::Wishes;
 use crate::system::System;
 use crate::writer_file;
 use clap::{Args, ValueEnum};
+use dormouse_handoff::image::Kind;
 use dormouse_handoff::plan::{self, Action, Fault, Flags, PciAddress, Plan, Stage};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -67,6 +68,7 @@ impl Hibernate {
         flags.set(Flags::SCRIBBLE_FREE_PAGES, self.test_scribble);
         Wishes {
             action: if self.reboot { Action::Reboot } else { Action::PowerOff },
+            image: Some(Kind::Once),
             attempts: self.attempts,
             console: match self.console {
                 ConsoleChoice::Auto => old_kernel::serial_console(system),

@@ -1,0 +1,85 @@
+//! Rehearsing: the image is read back and compared, or only looked for.
+
+use crate::arch::{time, window};
+use crate::finish::Done;
+use crate::observer::Observer;
+use crate::ram::{self, Ram};
+use crate::save::{Error, with_page_set};
+use dormouse_drivers::guard::Guarded;
+use dormouse_drivers::platform::Exhausted;
+use dormouse_handoff::image::{Kind, State};
+use dormouse_handoff::mailbox::Statistics;
+use dormouse_handoff::plan::{CheckedPlan, Stage};
+use dormouse_handoff::units::PAGE_SIZE;
+use dormouse_transfer::compare::compare;
+use dormouse_transfer::read_ahead::{PIECE_BYTES, Staging};
+use dormouse_transfer::save::{Observer as _, SCRATCH_BYTES};
+use dormouse_transfer::stream::Stream;
+use dormouse_transfer::{image, restore, survey};
+
+/// Reads the image back as the reader would, and compares it with memory.
+pub fn compare_with_memory(
+    device: &mut Guarded,
+    ram: &Ram,
+    plan: &CheckedPlan<'_>,
+    observer: &mut Observer,
+) -> Result<Statistics, Error> {
+    observer.stage(Stage::Compare)?;
+    let start = plan.extents().extents()[0].start;
+    let state = plan.image().map_or(State::Valid, Kind::committed);
+    let mut scratch = ram::buffer(SCRATCH_BYTES)?;
+    let opened = image::open_in(device, start, &mut scratch, state)?;
+    let first_data_us = time::now_us();
+    let buffers = restore::Buffers {
+        runs: ram::buffer(restore::TABLE_BUFFER_PAGES << 12)?,
+        chunks: ram::buffer(restore::TABLE_BUFFER_PAGES << 12)?,
+    };
+    let staging = staging()?;
+    let header = &opened.header;
+    let read_plan = opened.plan()?;
+    let mut stream = Stream::new(device, read_plan.extents())?;
+    let own = window::range();
+    compare(&mut stream, ram, &read_plan, header, own, buffers, staging, observer)?;
+    let data_us = time::now_us() - first_data_us;
+    log::info!(
+        "{} MiB read back in {} ms: the same as in memory",
+        header.data_length >> 20,
+        data_us / 1000
+    );
+    Ok(Statistics {
+        first_data_us,
+        data_us,
+        finish_us: 0,
+        data_bytes: header.data_length,
+        meta_bytes: (header.runs.pages + header.chunks.pages) * PAGE_SIZE,
+        walk_us: 0,
+    })
+}
+
+/// Counts what would be stored, and reads a little of the target.
+pub fn look_around(
+    device: &mut Guarded,
+    ram: &Ram,
+    plan: &CheckedPlan<'_>,
+    observer: &mut Observer,
+) -> Result<Done, Error> {
+    const READ_BYTES: u64 = 64 << 20;
+    let counts = with_page_set(plan, ram, |pages| Ok(survey::count(ram, pages, plan, observer)?))?;
+    let mut stream = Stream::new(device, plan.extents())?;
+    let first_data_us = time::now_us();
+    let data_bytes = survey::read(&mut stream, staging()?, READ_BYTES)?;
+    let data_us = time::now_us() - first_data_us;
+    log::info!(
+        "{} MiB would be stored; {} MiB of the target read in {} ms; nothing was written",
+        counts.stored >> 8,
+        data_bytes >> 20,
+        data_us / 1000
+    );
+    let read = Statistics { first_data_us, data_us, data_bytes, ..Statistics::default() };
+    Ok(Done { header: None, read, counts })
+}
+
+fn staging() -> Result<Staging, Exhausted> {
+    let piece = || ram::buffer(PIECE_BYTES);
+    Ok([piece()?, piece()?, piece()?, piece()?])
+}
