@@ -89,6 +89,8 @@ impl Loaded {
             .arg("--kexec-syscall") // The file-based call knows no way back.
             .arg("-l")
             .arg("--load-preserve-context")
+            // Its Multiboot2 header would be tried first, which knows no way back.
+            .arg("--type=elf-x86_64")
             .arg("--args-none")
             .arg(format!("--mem-min={:#x}", window.0))
             .arg(format!("--mem-max={last:#x}"))

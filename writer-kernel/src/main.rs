@@ -3,7 +3,7 @@
 //! One binary, two roles. Entered by the old kernel (the kexec door), it is the
 //! *writer*: it saves the old kernel's memory as the plan says, commits, and
 //! powers off; whatever fails before the commit ends in the running system
-//! again. Booted cold (the PVH door), it is the *reader*: it finds the image,
+//! again. Booted cold, by whatever loader, it is the *reader*: it finds the image,
 //! checks it, puts everything back and jumps into the old kernel.
 #![no_std]
 #![no_main]
@@ -39,10 +39,10 @@ extern "C" fn rust_start(door: u32) -> ! {
             console::init();
             save::run()
         }
-        Some(Door::Pvh) => {
+        Some(Door::Loader(loader)) => {
             heap::init();
             console::init();
-            wake::run()
+            wake::run(loader)
         }
         // The heap, the console and all that was found came along.
         Some(Door::Moved) => wake::go_on(),

@@ -1,11 +1,10 @@
-//! `cargo xtask build`: `writer.elf`, and the programs that run in guests.
+//! `cargo xtask build`: `writer.elf` and `writer.bzimage`, and the programs
+//! that run in guests.
 
 use crate::error::Error;
+use crate::writer_file::Writer;
 use crate::{host, paths, shell};
 use dormouse_handoff::plan::MAX_WINDOW;
-use object::Endianness;
-use object::elf::{FileHeader64, PT_LOAD};
-use object::read::elf::{FileHeader, ProgramHeader};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,7 +26,7 @@ const WRITER_FLAGS: [&str; 8] = [
     "-C force-frame-pointers=no",
 ];
 
-/// Build writer.elf, and the static programs that run in guests
+/// Build writer.elf and writer.bzimage, and the static programs that run in guests
 #[derive(clap::Args)]
 pub struct Build {}
 
@@ -51,13 +50,16 @@ fn writer() -> Result<(), Error> {
     let options = ["-p", "dormouse-writer", "--profile", "kernel"];
     shell::run(cargo("build").args(options).target(&folder).env("RUSTFLAGS", flags))?;
     let elf = keep(&folder.join(TARGET).join("kernel/writer"), "writer.elf")?;
-    let window = window_bytes(&elf)?;
+    let bytes = fs::read(&elf).map_err(Error::file("reading", &elf))?;
+    let file = Writer::parse(&bytes)?;
+    let window = file.window_bytes()?;
     if window > MAX_WINDOW {
         let words = format!("takes {window} bytes of memory, a window has {MAX_WINDOW}");
         return Err(Error::Writer(words));
     }
     eprintln!("{}: {} KiB of memory", elf.display(), window >> 10);
-    Ok(())
+    let path = paths::target().join("writer.bzimage");
+    fs::write(&path, file.bzimage()?).map_err(Error::file("writing", path))
 }
 
 fn static_programs() -> Result<(), Error> {
@@ -98,17 +100,4 @@ fn keep(built: &Path, name: &str) -> Result<PathBuf, Error> {
     fs::create_dir_all(folder).map_err(Error::file("making", folder))?;
     fs::copy(built, &kept).map_err(Error::file("copying", built))?;
     Ok(kept)
-}
-
-/// Bytes of memory that the program takes when it is loaded.
-fn window_bytes(elf: &Path) -> Result<u64, Error> {
-    let bytes = fs::read(elf).map_err(Error::file("reading", elf))?;
-    let not_elf = |e: object::Error| Error::Writer(e.to_string());
-    let header = FileHeader64::<Endianness>::parse(&*bytes).map_err(not_elf)?;
-    let endian = header.endian().map_err(not_elf)?;
-    let segments = header.program_headers(endian, &*bytes).map_err(not_elf)?;
-    let loaded = segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
-    let ranges = loaded.map(|s| (s.p_paddr(endian), s.p_paddr(endian) + s.p_memsz(endian)));
-    let whole = ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-    whole.map(|(start, end)| end - start).ok_or_else(|| Error::Writer("loads nothing".into()))
 }

@@ -11,6 +11,7 @@ mod progress;
 mod qemu;
 mod shell;
 mod test;
+mod writer_file;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

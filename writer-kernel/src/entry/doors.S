@@ -31,7 +31,11 @@
 .set DOOR_KEXEC,    1
 .set DOOR_PVH,      2
 .set DOOR_MOVED,    3
+.set DOOR_MULTIBOOT2, 4
+.set DOOR_LINUX,    5
+.set DOOR_UEFI,     6
 .set KERNEL_BASE,   0xffffffff80000000  // as in link.ld
+.set ALIGNMENT,     0x200000            // of the window
 
 // ---------------------------------------------------------------------------
 // The kexec door.
@@ -80,23 +84,23 @@ send_back:
     jmp     *%rax
 
 // ---------------------------------------------------------------------------
-// The PVH door.
-//
-// True on entry (Xen docs/misc/pvh.pandoc): 32-bit protected mode, paging off,
-// flat segments, EBX = physical address of hvm_start_info, no stack, CR4 = 0.
+// Doors in 32-bit mode begin without an instruction pointer, as `call` takes a
+// stack. This borrows the doubleword below `scratch` for one return address,
+// and puts it back. Leaves EDI = the window's physical start.
+.macro find_window scratch
+    lea     \scratch, %esp
+    mov     -4(%esp), %ecx
+    call    find_window_\@
+find_window_\@:
+    pop     %edi
+    mov     %ecx, -4(%esp)
+    sub     $(find_window_\@ - KERNEL_BASE), %edi
+.endm
+
+// All doors in 32-bit mode meet. EDI = the window's physical start, EBX = what
+// the loader passed, EBP = the door. Paging off, flat segments.
 .code32
-.globl pvh_door
-pvh_door:
-    cli
-    cld
-    // Without a stack there is no `call`, and without `call` no instruction
-    // pointer: borrow the first word of start_info for one return address.
-    mov     (%ebx), %esi
-    lea     4(%ebx), %esp
-    call    1f
-1:  pop     %edi
-    mov     %esi, (%ebx)
-    sub     $(1b - KERNEL_BASE), %edi        // window's physical start
+protected_mode:
     lea     (boot_stack_top - KERNEL_BASE)(%edi), %esp
     mov     %ebx, (entry_state - KERNEL_BASE + 56)(%edi)
 
@@ -140,8 +144,7 @@ pvh_door:
     push    %eax
     lret
 .code64
-4:  mov     $DOOR_PVH, %ebp
-    jmp     long_mode
+4:  jmp     long_mode
 
 // ---------------------------------------------------------------------------
 // The copy of this program in another window begins here (64-bit, identity
@@ -389,11 +392,3 @@ main_stack_guard:
     .skip   64 * 1024
 .globl main_stack_top
 main_stack_top:
-
-// ELF note: where a PVH loader enters (Xen public/elfnote.h, type 18).
-.section .note.pvh, "a", @note
-.balign 4
-    .long   4, 8, 18
-    .asciz  "Xen"
-    .balign 4
-    .quad   pvh_door_physical

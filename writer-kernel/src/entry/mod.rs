@@ -3,21 +3,40 @@
 //! | door | who uses it | what comes with it |
 //! | --- | --- | --- |
 //! | kexec | the old kernel, by kexec jump | the stamped plan, the way back |
-//! | PVH | a loader at power-on | a memory map, the command line, the RSDP |
+//! | PVH, Multiboot2, Linux's, UEFI | a loader at power-on | a memory map, the command line, the RSDP |
 //! | moved | the reader itself, from another window | what it found before |
 //! | S3 | firmware, when a machine that was suspended to RAM wakes | all of memory |
+//!
+//! Each loader has a folder: how it enters, and how what it left becomes a
+//! [`Boot`], after which nobody asks who it was.
 
 pub mod kexec;
-pub mod pvh;
+mod left;
+mod linux;
+mod multiboot2;
+mod pvh;
 pub mod s3;
+mod uefi;
 
+use crate::arch::paging::AddressSpace;
+use crate::wake::boot::Boot;
 use core::arch::global_asm;
 use dormouse_handoff::units::PhysAddr;
+use left::Left;
 use x86_64::instructions::tables::sgdt;
 
-global_asm!(include_str!("doors.S"), options(att_syntax));
+// One piece, so that all of it knows the constants of the first.
+global_asm!(
+    include_str!("doors.S"),
+    include_str!("pvh/door.S"),
+    include_str!("multiboot2/door.S"),
+    include_str!("linux/door.S"),
+    include_str!("linux/header.S"),
+    include_str!("uefi/door.S"),
+    options(att_syntax)
+);
 
-/// What the kexec door found in the processor, and the PVH door in EBX.
+/// What the kexec door found in the processor, or what a loader passed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct EntryState {
@@ -35,8 +54,9 @@ pub struct EntryState {
     pub efer: u64,
     /// IA32_PAT.
     pub pat: u64,
-    /// Physical address of `hvm_start_info`.
-    pub start_info: u64,
+    /// Physical address of what a loader left: `hvm_start_info`, Multiboot2's
+    /// information, `boot_params`.
+    pub left: u64,
 }
 
 /// How this program was entered.
@@ -44,10 +64,23 @@ pub struct EntryState {
 pub enum Door {
     /// By the old kernel: be the writer.
     Kexec,
-    /// By a PVH loader: be the reader.
-    Pvh,
     /// By the reader in another window: go on as the reader.
     Moved,
+    /// By a loader: be the reader.
+    Loader(Loader),
+}
+
+/// Whoever started this program at power-on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loader {
+    /// A PVH loader.
+    Pvh,
+    /// A Multiboot2 loader.
+    Multiboot2,
+    /// A loader of Linux kernels.
+    Linux,
+    /// UEFI firmware.
+    Uefi,
 }
 
 impl Door {
@@ -55,9 +88,54 @@ impl Door {
     pub const fn from_number(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::Kexec),
-            2 => Some(Self::Pvh),
+            2 => Some(Self::Loader(Loader::Pvh)),
             3 => Some(Self::Moved),
+            4 => Some(Self::Loader(Loader::Multiboot2)),
+            5 => Some(Self::Loader(Loader::Linux)),
+            6 => Some(Self::Loader(Loader::Uefi)),
             _ => None,
+        }
+    }
+}
+
+/// What a loader did not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoaderError {
+    /// What it passed is not what its protocol says.
+    Nothing(Loader),
+    /// There is no memory map in it, or one of no known form.
+    NoMemoryMap(Loader),
+}
+
+impl core::fmt::Display for LoaderError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Nothing(loader) => write!(
+                f,
+                "the loader entered by the {loader:?} door, but left nothing of its protocol"
+            ),
+            Self::NoMemoryMap(loader) => {
+                write!(f, "the loader ({loader:?} door) left no memory map that can be read")
+            }
+        }
+    }
+}
+
+impl Loader {
+    /// What this loader left, in the common form.
+    ///
+    /// # Safety
+    ///
+    /// This program came by this loader's door, and has overwritten nothing
+    /// but its own window.
+    pub unsafe fn boot(self, space: &mut AddressSpace) -> Result<Boot, LoaderError> {
+        // SAFETY: as the caller promises.
+        let mut left = unsafe { Left::new(space) };
+        match self {
+            Self::Pvh => pvh::boot(state().left, &mut left),
+            Self::Multiboot2 => multiboot2::boot(state().left, &mut left),
+            Self::Linux => linux::boot(state().left, &mut left),
+            Self::Uefi => uefi::boot(&mut left),
         }
     }
 }

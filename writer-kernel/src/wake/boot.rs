@@ -36,9 +36,20 @@ impl Boot {
     /// Adds a range of the memory map; ranges beyond [`MAX_RANGES`] are left
     /// out, so that an image that needs them is refused.
     pub fn add_range(&mut self, range: FirmwareRange) {
-        if range.bytes > 0 && self.ranges.len() < MAX_RANGES {
+        // UEFI lists its neighbours of one kind apart, by the hundred.
+        if let Some(last) = self.ranges.last_mut()
+            && last.kind == range.kind
+            && last.start.0.checked_add(last.bytes) == Some(range.start.0)
+        {
+            last.bytes = last.bytes.saturating_add(range.bytes);
+        } else if range.bytes > 0 && self.ranges.len() < MAX_RANGES {
             self.ranges.push(range);
         }
+    }
+
+    /// Takes another ACPI root pointer.
+    pub fn set_rsdp(&mut self, rsdp: PhysAddr) {
+        self.rsdp = rsdp;
     }
 
     /// Keeps the command line, up to its first zero byte.

@@ -13,9 +13,9 @@ mod find;
 mod firmware;
 mod relocate;
 
-use crate::arch::paging::{AddressSpace, MapError, direct};
+use crate::arch::paging::{AddressSpace, MapError};
 use crate::arch::{cpu, time, window};
-use crate::entry::{self, pvh};
+use crate::entry::{self, Loader};
 use crate::machine::MACHINE;
 use crate::mailbox::Mailbox;
 use crate::observer::Observer;
@@ -33,7 +33,7 @@ use dormouse_drivers::{open, pci};
 use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::{self, CheckedPlan, Stage};
-use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
+use dormouse_handoff::units::{PAGE_SIZE, Pfn, PhysAddr};
 use dormouse_transfer::image::{self, Opened};
 use dormouse_transfer::memory::Buffer;
 use dormouse_transfer::restore::{Buffers, TABLE_BUFFER_PAGES, restore};
@@ -113,16 +113,12 @@ struct Reader {
 static READER: Mutex<Option<Reader>> = Mutex::new(None);
 
 /// Wakes the old kernel, or ends as the fallback says.
-pub fn run() -> ! {
+pub fn run(loader: Loader) -> ! {
     let mut space = own_tables();
     let clock = time::calibrate();
-    let at = |address: PhysAddr, bytes: u64| {
-        let pages = PageRange { start: Pfn::containing(address), pages: bytes / PAGE_SIZE + 2 };
-        space.map_ram(pages).ok().map(|()| direct(address).cast_const())
-    };
-    // SAFETY: we came by the PVH door, have overwritten nothing but our own
-    // window, and `at` maps what it answers.
-    let boot = match unsafe { pvh::boot(entry::state().start_info, at) } {
+    // SAFETY: we came by this door, and have overwritten nothing but our own
+    // window.
+    let boot = match unsafe { loader.boot(&mut space) } {
         Ok(boot) => boot,
         Err(error) => {
             console::open(0x3f8, 115_200);
@@ -131,7 +127,11 @@ pub fn run() -> ! {
         }
     };
     console::open(boot.console_port(), 115_200);
-    log::info!("reader {} at {}", env!("CARGO_PKG_VERSION"), window::range());
+    log::info!(
+        "reader {} at {}, entered by {loader:?}",
+        env!("CARGO_PKG_VERSION"),
+        window::range()
+    );
     log::info!("time-stamp counter: {} MHz ({clock:?})", time::khz() / 1000);
     failure::reader(boot.fallback(), None);
     MACHINE.set_space(space);

@@ -1,0 +1,93 @@
+//! The Multiboot2 door: the boot information (Multiboot2 specification 2.0, 3.6).
+
+use super::left::{Left, each};
+use super::{Loader, LoaderError, uefi};
+use crate::wake::boot::{Boot, FirmwareRange};
+use dormouse_handoff::units::PhysAddr;
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+/// What each tag begins with; its size includes this.
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, KnownLayout, Immutable)]
+struct Tag {
+    kind: u32,
+    size: u32,
+}
+
+/// Kinds of tags.
+mod kind {
+    pub const END: u32 = 0;
+    pub const COMMAND_LINE: u32 = 1;
+    pub const MEMORY_MAP: u32 = 6;
+    pub const RSDP_OF_ACPI_1: u32 = 14;
+    pub const RSDP_OF_ACPI_2: u32 = 15;
+    pub const UEFI_MEMORY_MAP: u32 = 17;
+}
+
+/// Before the entries of either memory map: the size of one, and a version.
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, KnownLayout, Immutable)]
+struct MapHead {
+    entry_bytes: u32,
+    version: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, KnownLayout, Immutable)]
+struct MemoryMapEntry {
+    address: u64,
+    bytes: u64,
+    kind: u32,
+    reserved: u32,
+}
+
+/// What the loader left at `information`, which was in EBX.
+pub fn boot(information: u64, left: &mut Left<'_>) -> Result<Boot, LoaderError> {
+    const HEAD: usize = 8;
+    let nothing = LoaderError::Nothing(Loader::Multiboot2);
+    let total = left.read::<u32>(information).ok_or(nothing)?;
+    let mut rest =
+        left.bytes(information, total.into()).and_then(|bytes| bytes.get(HEAD..)).ok_or(nothing)?;
+
+    let mut boot = Boot::new(PhysAddr(0));
+    let mut at = information + HEAD as u64;
+    let mut uefi_map = None;
+    let mut map = None;
+    while let Ok((tag, _)) = Tag::read_from_prefix(rest) {
+        let size = tag.size as usize;
+        let Some(body) = rest.get(size_of::<Tag>()..size) else { break };
+        match tag.kind {
+            kind::END => break,
+            kind::COMMAND_LINE => boot.set_command_line(body),
+            kind::MEMORY_MAP => map = Some(body),
+            kind::UEFI_MEMORY_MAP => uefi_map = Some(body),
+            // A copy of it lies in the tag.
+            kind::RSDP_OF_ACPI_1 if boot.rsdp().0 == 0 => {
+                boot.set_rsdp(PhysAddr(at + size_of::<Tag>() as u64));
+            }
+            kind::RSDP_OF_ACPI_2 => boot.set_rsdp(PhysAddr(at + size_of::<Tag>() as u64)),
+            _ => {}
+        }
+        // Tags begin at multiples of 8.
+        let step = size.next_multiple_of(8);
+        at += step as u64;
+        rest = rest.get(step..).unwrap_or_default();
+    }
+
+    let entries = |body: &'static [u8]| {
+        let (head, entries) = MapHead::read_from_prefix(body).ok()?;
+        Some((entries, head.entry_bytes as usize))
+    };
+    // The firmware's own map says more than what the loader made of it.
+    if let Some((entries, stride)) = uefi_map.and_then(entries) {
+        uefi::add_memory_map(&mut boot, entries, stride);
+    } else if let Some((entries, stride)) = map.and_then(entries) {
+        for entry in each::<MemoryMapEntry>(entries, stride) {
+            let (start, bytes, kind) = (PhysAddr(entry.address), entry.bytes, entry.kind);
+            boot.add_range(FirmwareRange { start, bytes, kind });
+        }
+    } else {
+        return Err(LoaderError::NoMemoryMap(Loader::Multiboot2));
+    }
+    Ok(boot)
+}
