@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Artefacts {
     writer: PathBuf,
+    writer_bzimage: PathBuf,
     cli: PathBuf,
     guest: PathBuf,
     kernel: PathBuf,
@@ -26,6 +27,7 @@ impl Artefacts {
     pub fn new(target: &Path, kernel: &Path) -> Result<Self, Error> {
         let artefacts = Self {
             writer: target.join("writer.elf"),
+            writer_bzimage: target.join("writer.bzimage"),
             cli: target.join("guest/dormouse"),
             guest: target.join("guest/dormouse-guest"),
             kernel: kernel.into(),
@@ -34,6 +36,7 @@ impl Artefacts {
         let built = "cargo xtask build";
         let made = [
             (&artefacts.writer, built),
+            (&artefacts.writer_bzimage, built),
             (&artefacts.cli, built),
             (&artefacts.guest, built),
             (&artefacts.kernel, "cargo xtask kernel"),
@@ -57,6 +60,11 @@ impl Artefacts {
     /// `writer.elf`.
     pub fn writer(&self) -> &Path {
         &self.writer
+    }
+
+    /// `writer.bzimage`.
+    pub fn writer_bzimage(&self) -> &Path {
+        &self.writer_bzimage
     }
 
     /// The static `dormouse`.

@@ -5,6 +5,7 @@ mod artefacts;
 pub mod checks;
 pub mod compare;
 pub mod disk;
+mod entry;
 mod error;
 mod fill;
 mod guest;
@@ -19,6 +20,7 @@ mod socket;
 pub mod swsusp;
 
 pub use artefacts::Artefacts;
+pub use entry::Entry;
 pub use error::{Error, Failure};
 pub use fill::{Fill, SECOND_DISK};
 pub use guest::Guest;

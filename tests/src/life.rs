@@ -4,11 +4,12 @@
 use crate::artefacts::Artefacts;
 use crate::checks::{Baseline, Check};
 use crate::disk;
+use crate::entry::{self, Entry};
 use crate::error::Error;
 use crate::fill::{Fill, SECOND_DISK};
 use crate::guest::{Guest, Ticket, ran};
 use crate::initramfs;
-use crate::qemu::{Boot, Chipset, Disk, DiskKind, Ended, Machine, Setup};
+use crate::qemu::{Boot, Chipset, Disk, DiskKind, Ended, Firmware, Machine, Setup};
 use dormouse_guest::protocol::{Call, Ran};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -47,6 +48,10 @@ pub struct Options {
     pub target_bytes: Option<u64>,
     /// Whether the image goes to a partition, not to the whole disk.
     pub partition: bool,
+    /// What the machine runs first.
+    pub firmware: Firmware,
+    /// Who starts the reader.
+    pub entry: Entry,
     /// QEMU's machine type.
     pub chipset: Chipset,
     /// Memory, in MiB.
@@ -72,6 +77,8 @@ impl Default for Options {
             block_size: 512,
             target_bytes: None,
             partition: false,
+            firmware: Firmware::SeaBios,
+            entry: Entry::Pvh,
             chipset: Chipset::Pc,
             memory_mib: 1024,
             cpus: 2,
@@ -119,7 +126,7 @@ pub struct Life {
     /// What the guest is like.
     pub options: Options,
     machine: Option<Machine>,
-    writer: PathBuf,
+    reader: Boot,
 }
 
 /// A `dormouse hibernate` under way in the guest.
@@ -170,12 +177,14 @@ impl Life {
         disk::ext4(&folder.join(SECOND_DISK_IMAGE), SECOND_BYTES)?;
         let kernel = options.kernel.clone().unwrap_or_else(|| artefacts.kernel().into());
         let command_line = format!("console=ttyS0,115200 panic=-1 {}", options.command_line);
-        let setup = setup(&options, &folder, Boot::Linux { kernel, initramfs, command_line });
+        let linux = entry::linux(options.firmware, &folder, &kernel, &initramfs, &command_line)?;
+        let reader = options.entry.boot(artefacts, &folder)?;
+        let setup = setup(&options, &folder, linux);
+        setup.prepare(&folder)?;
         let (machine, line) = Machine::start(&setup, &folder)?;
         let guest = Guest::greet(line, BOOT).map_err(|e| with_log(e, &folder))?;
-        let writer = artefacts.writer().into();
         let machine = Some(machine);
-        Ok(Self { folder, guest, setup, options, machine, writer })
+        Ok(Self { folder, guest, setup, options, machine, reader })
     }
 
     fn mount_second_disk(&mut self) -> Result<(), Error> {
@@ -269,7 +278,7 @@ impl Life {
 
     /// Wakes the guest on a new machine.
     pub fn wake(&mut self, asleep: &Asleep) -> Result<Awake, Error> {
-        let setup = self.setup.booting(Boot::Writer(self.writer.clone()));
+        let setup = self.reader();
         self.wake_on(asleep, &setup)
     }
 
@@ -325,7 +334,7 @@ impl Life {
 
     /// The machine with the reader instead of Linux.
     pub fn reader(&self) -> Setup {
-        self.setup.booting(Boot::Writer(self.writer.clone()))
+        self.setup.booting(self.reader.clone())
     }
 
     /// Cuts the machine's power.
@@ -415,6 +424,7 @@ fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
     };
     Setup {
         chipset: options.chipset,
+        firmware: options.firmware,
         memory_mib: options.memory_mib,
         cpus: options.cpus,
         cpu: options.cpu.clone(),

@@ -26,11 +26,19 @@ pub const FOR_THE_KERNEL: &[Need] = &[
 pub const FOR_GUESTS: &[Need] = &[
     Need("busybox-static", "/bin/busybox"),
     Need("e2fsprogs", "/sbin/mkfs.ext4"),
+    Need("grub-common", "/usr/bin/grub-mkrescue"),
+    Need("grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi/multiboot2.mod"),
+    Need("grub-pc-bin", "/usr/lib/grub/i386-pc/multiboot2.mod"),
     Need("kexec-tools", "/sbin/kexec"),
     // A kernel without the door; its package's links.
     Need("linux-image-cloud-amd64", "/usr/share/doc/linux-image-cloud-amd64"),
+    Need("mtools", "/usr/bin/mformat"),
+    Need("ovmf", "/usr/share/OVMF/OVMF_CODE_4M.fd"),
     Need("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     Need("qemu-utils", "/usr/bin/qemu-img"),
+    Need("u-boot-qemu", "/usr/lib/u-boot/qemu-x86/u-boot.rom"),
+    Need("u-boot-tools", "/usr/bin/mkimage"),
+    Need("xorriso", "/usr/bin/xorriso"),
 ];
 
 /// A Debian package, and a file that shows that it is installed.

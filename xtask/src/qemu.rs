@@ -4,8 +4,8 @@ use crate::error::Error;
 use crate::progress::Steps;
 use crate::{build, host, kernel, paths};
 use clap::ValueEnum;
-use dormouse_tests::qemu::{Chipset, DiskKind};
-use dormouse_tests::{Artefacts, MainJob, Options};
+use dormouse_tests::qemu::{Chipset, DiskKind, Firmware};
+use dormouse_tests::{Artefacts, Entry, MainJob, Options};
 use std::path::PathBuf;
 
 /// Put a real Linux in QEMU to sleep on a disk, wake it, and judge it
@@ -27,6 +27,12 @@ pub struct Qemu {
     /// QEMU's machine type
     #[arg(long, value_enum, default_value = "pc")]
     machine: MachineArgument,
+    /// Who starts the reader
+    #[arg(long, value_enum, default_value = "pvh")]
+    entry: EntryArgument,
+    /// What the machine runs first; if nothing is said, what the entry needs
+    #[arg(long, value_enum)]
+    firmware: Option<FirmwareArgument>,
     /// QEMU's processor model; "max" has 5-level paging, "max,la57=off" 4-level
     #[arg(long, default_value = "max")]
     cpu: String,
@@ -62,6 +68,35 @@ enum DiskArgument {
     Ahci,
 }
 
+/// GRUB is what starts the reader by the protocols of Multiboot2 and Linux.
+#[derive(Clone, Copy, ValueEnum)]
+enum EntryArgument {
+    Pvh,
+    Multiboot2,
+    Linux,
+    Uboot,
+    Uefi,
+}
+
+impl EntryArgument {
+    fn entry(self) -> Entry {
+        match self {
+            Self::Pvh => Entry::Pvh,
+            Self::Multiboot2 => Entry::Multiboot2,
+            Self::Linux => Entry::Linux,
+            Self::Uboot => Entry::UBoot,
+            Self::Uefi => Entry::Uefi,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FirmwareArgument {
+    Seabios,
+    Ovmf,
+    Uboot,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum MachineArgument {
     Pc,
@@ -88,7 +123,16 @@ impl Qemu {
     }
 
     fn job(self) -> MainJob {
+        let entry = self.entry.entry();
+        let firmware = match self.firmware {
+            None => entry.firmware(),
+            Some(FirmwareArgument::Seabios) => Firmware::SeaBios,
+            Some(FirmwareArgument::Ovmf) => Firmware::Ovmf,
+            Some(FirmwareArgument::Uboot) => Firmware::UBoot,
+        };
         let options = Options {
+            firmware,
+            entry,
             disk: match self.disk {
                 DiskArgument::Nvme => DiskKind::Nvme,
                 DiskArgument::VirtioBlk => DiskKind::VirtioBlk,

@@ -1,6 +1,7 @@
 //! Raw disk images: made, formatted, checked.
 
 mod gpt;
+pub mod medium;
 
 pub use gpt::{PARTITION_START, write_one_partition};
 

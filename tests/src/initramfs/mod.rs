@@ -30,6 +30,7 @@ pub fn write(artefacts: &Artefacts, file: &Path) -> Result<(), Error> {
     root.add(Path::new("/init"), artefacts.guest())?;
     root.add(Path::new("/usr/bin/dormouse"), artefacts.cli())?;
     root.add(Path::new("/usr/lib/dormouse/writer.elf"), artefacts.writer())?;
+    root.add(Path::new("/usr/lib/dormouse/writer.bzimage"), artefacts.writer_bzimage())?;
     root.add(Path::new("/bin/busybox"), Path::new("/bin/busybox"))?;
     for applet in APPLETS {
         root.archive.link(&format!("bin/{applet}"), "busybox");

@@ -10,4 +10,4 @@ pub use console::Console;
 pub use dump::dump_memory;
 pub use machine::{Ended, Machine};
 pub use monitor::Monitor;
-pub use setup::{Boot, Chipset, Disk, DiskKind, Setup};
+pub use setup::{Boot, Chipset, Disk, DiskKind, Firmware, Medium, Setup};

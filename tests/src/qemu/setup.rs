@@ -4,9 +4,19 @@
 //! same [`Setup`] with another [`Boot`] gives the same devices in the same
 //! places.
 
+use crate::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// UEFI firmware, and its variables as they are at first.
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// The file of a machine's UEFI variables.
+const VARIABLES: &str = "ovmf-vars.fd";
+
+const UBOOT: &str = "/usr/lib/u-boot/qemu-x86/u-boot.rom";
 
 /// Everything about a virtual machine.
 #[derive(Clone, Debug)]
@@ -19,6 +29,8 @@ pub struct Setup {
     pub cpus: u32,
     /// QEMU's processor model with its features, as in `max,la57=off`.
     pub cpu: String,
+    /// What the machine runs before anything else.
+    pub firmware: Firmware,
     /// The disks, in the order in which they are plugged in.
     pub disks: Vec<Disk>,
     /// What it boots.
@@ -58,6 +70,28 @@ impl fmt::Display for Chipset {
     }
 }
 
+/// What a machine runs before anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// QEMU's own: a PC's BIOS.
+    SeaBios,
+    /// UEFI, from Debian's package ovmf. Its variables are the file `ovmf-vars.fd`
+    /// beside the serial log.
+    Ovmf,
+    /// U-Boot, from Debian's package u-boot-qemu.
+    UBoot,
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SeaBios => "seabios",
+            Self::Ovmf => "ovmf",
+            Self::UBoot => "uboot",
+        })
+    }
+}
+
 /// A disk.
 #[derive(Clone, Debug)]
 pub struct Disk {
@@ -92,7 +126,7 @@ impl fmt::Display for DiskKind {
     }
 }
 
-/// What a machine boots, given to QEMU as `-kernel`.
+/// What a machine boots.
 #[derive(Clone, Debug)]
 pub enum Boot {
     /// A Linux kernel.
@@ -106,6 +140,18 @@ pub enum Boot {
     },
     /// `writer.elf`, by its PVH entry.
     Writer(PathBuf),
+    /// Whatever the firmware finds there.
+    Medium(Medium),
+}
+
+/// What firmware boots from: on the chipset's own controller, so that no other
+/// device moves.
+#[derive(Clone, Debug)]
+pub enum Medium {
+    /// A CD's image.
+    Cd(PathBuf),
+    /// A raw disk image.
+    Disk(PathBuf),
 }
 
 /// Where the sockets and logs of a machine are.
@@ -122,11 +168,22 @@ impl Setup {
         Self { boot, ..self.clone() }
     }
 
+    /// Makes what the firmware keeps in files: once, before the first start.
+    pub fn prepare(&self, folder: &Path) -> Result<(), Error> {
+        if self.firmware == Firmware::Ovmf {
+            let file = folder.join(VARIABLES);
+            std::fs::copy(OVMF_VARIABLES, &file)
+                .map_err(Error::host(format!("copying {OVMF_VARIABLES} to {}", file.display())))?;
+        }
+        Ok(())
+    }
+
     /// QEMU's arguments.
     pub(super) fn arguments(&self, lines: &Lines<'_>) -> Vec<OsString> {
         let mut arguments = Arguments::default();
         arguments.plain(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
         self.machine(&mut arguments);
+        self.firmware(lines, &mut arguments);
         self.serial_ports(lines, &mut arguments);
         for (index, disk) in self.disks.iter().enumerate() {
             self.disk(index, disk, &mut arguments);
@@ -143,6 +200,19 @@ impl Setup {
         arguments.pair("-smp", self.cpus);
         arguments.pair("-m", format!("{}M", self.memory_mib));
         arguments.pair("-rtc", "base=utc,clock=host");
+    }
+
+    fn firmware(&self, lines: &Lines<'_>, arguments: &mut Arguments) {
+        match self.firmware {
+            Firmware::SeaBios => {}
+            Firmware::Ovmf => {
+                let flash = "if=pflash,format=raw";
+                arguments.pair("-drive", format!("{flash},readonly=on,file={OVMF_CODE}"));
+                let variables = escaped(&lines.serial_log.with_file_name(VARIABLES));
+                arguments.pair("-drive", format!("{flash},file={variables}"));
+            }
+            Firmware::UBoot => arguments.pair("-bios", UBOOT),
+        }
     }
 
     /// The console, the agent's line and the monitor. QEMU is the client of
@@ -192,6 +262,21 @@ impl Setup {
                 arguments.pair("-append", command_line);
             }
             Boot::Writer(elf) => arguments.path("-kernel", elf),
+            Boot::Medium(medium) => {
+                let (file, kind) = match medium {
+                    Medium::Cd(file) => (file, "ide-cd"),
+                    Medium::Disk(file) => (file, "ide-hd"),
+                };
+                let drive = format!("file={},id=medium,if=none,format=raw", escaped(file));
+                arguments.pair("-drive", drive);
+                // Q35's first ports may have disks.
+                let bus = match self.chipset {
+                    Chipset::Pc => "ide.0",
+                    Chipset::Q35 => "ide.5",
+                };
+                let device = format!("{kind},drive=medium,bootindex=0,bus={bus}");
+                arguments.pair("-device", device);
+            }
         }
     }
 }

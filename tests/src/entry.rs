@@ -1,0 +1,113 @@
+//! How a reader is started at power-on: by which loader, on which firmware.
+
+use crate::artefacts::Artefacts;
+use crate::disk::medium;
+use crate::error::Error;
+use crate::qemu::{Boot, Firmware, Medium};
+use std::fmt;
+use std::path::Path;
+
+/// Who starts the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// QEMU itself, by the PVH entry of `writer.elf`.
+    Pvh,
+    /// GRUB's `multiboot2`, with `writer.elf`.
+    Multiboot2,
+    /// GRUB's `linux`, with `writer.bzimage`.
+    Linux,
+    /// U-Boot, with `writer.bzimage`.
+    UBoot,
+    /// UEFI firmware, with `writer.bzimage` as the application that it looks for
+    /// on a disk.
+    Uefi,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pvh => "pvh",
+            Self::Multiboot2 => "multiboot2",
+            Self::Linux => "linux",
+            Self::UBoot => "uboot",
+            Self::Uefi => "uefi",
+        })
+    }
+}
+
+impl Entry {
+    /// The firmware that this needs, or does well with.
+    pub fn firmware(self) -> Firmware {
+        match self {
+            Self::Pvh | Self::Multiboot2 | Self::Linux => Firmware::SeaBios,
+            Self::UBoot => Firmware::UBoot,
+            Self::Uefi => Firmware::Ovmf,
+        }
+    }
+
+    /// What a machine boots to get there; media are made in `folder`.
+    pub fn boot(self, artefacts: &Artefacts, folder: &Path) -> Result<Boot, Error> {
+        let (elf, bzimage) = (artefacts.writer(), artefacts.writer_bzimage());
+        let grub = |commands: &str, from: &Path| {
+            let cd = folder.join(format!("{self}.iso"));
+            medium::grub(&cd, commands, &[("boot/reader", from)])?;
+            Ok(Boot::Medium(Medium::Cd(cd)))
+        };
+        match self {
+            Self::Pvh => Ok(Boot::Writer(elf.into())),
+            Self::Multiboot2 => grub("multiboot2 /boot/reader", elf),
+            Self::Linux => grub("linux /boot/reader", bzimage),
+            Self::Uefi => {
+                let disk = folder.join("uefi.img");
+                medium::fat(&disk, &[("EFI/BOOT/BOOTX64.EFI", bzimage)])?;
+                Ok(Boot::Medium(Medium::Disk(disk)))
+            }
+            Self::UBoot => {
+                let disk = folder.join("uboot.img");
+                u_boot(&disk, bzimage, None, "fallback=poweroff")?;
+                Ok(Boot::Medium(Medium::Disk(disk)))
+            }
+        }
+    }
+}
+
+/// What a machine boots to run Linux, with this firmware.
+pub fn linux(
+    firmware: Firmware,
+    folder: &Path,
+    kernel: &Path,
+    initramfs: &Path,
+    command_line: &str,
+) -> Result<Boot, Error> {
+    if firmware == Firmware::UBoot {
+        let disk = folder.join("uboot-linux.img");
+        u_boot(&disk, kernel, Some(initramfs), command_line)?;
+        return Ok(Boot::Medium(Medium::Disk(disk)));
+    }
+    let (kernel, initramfs) = (kernel.into(), initramfs.into());
+    Ok(Boot::Linux { kernel, initramfs, command_line: command_line.into() })
+}
+
+/// Makes a disk that U-Boot boots by a script (doc/develop/distro.rst in
+/// U-Boot). Its other way, `extlinux.conf`, passes a wrong size of the initramfs
+/// in 2023.01.
+fn u_boot(
+    disk: &Path,
+    kernel: &Path,
+    initramfs: Option<&Path>,
+    command_line: &str,
+) -> Result<(), Error> {
+    const LOAD: &str = "load ${devtype} ${devnum}:${distro_bootpart}";
+    let mut commands = format!("setenv bootargs {command_line}\n");
+    let mut arguments = String::from("${kernel_addr_r} 0");
+    if initramfs.is_some() {
+        commands += &format!("{LOAD} ${{ramdisk_addr_r}} initramfs\nsetenv size ${{filesize}}\n");
+        arguments += " ${ramdisk_addr_r} ${size}";
+    }
+    commands += &format!("{LOAD} ${{kernel_addr_r}} kernel\nzboot {arguments}\n");
+    let script = disk.with_extension("scr");
+    medium::u_boot_script(&script, &commands)?;
+    let mut files = vec![("boot.scr", script.as_path()), ("kernel", kernel)];
+    files.extend(initramfs.map(|initramfs| ("initramfs", initramfs)));
+    medium::fat(disk, &files)
+}
