@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::first_gdt;
+use crate::free_pages::FreePages;
 use crate::linux::consoles::{self, SerialConsole};
 use crate::linux::iomem::{self, MemoryMap};
 use crate::linux::kcore::{self, Segments};
@@ -27,6 +28,8 @@ pub struct OldKernel {
     pub gdt: u64,
     /// VMCOREINFO; empty where it is not to be had.
     pub vmcoreinfo: Vec<u8>,
+    /// What the kernel relies on finding in free pages.
+    pub free_pages: FreePages,
 }
 
 impl OldKernel {
@@ -41,7 +44,8 @@ impl OldKernel {
         let direct_map = kcore.segments.direct_map().ok_or(Error::NoDirectMap)?;
         let vmcoreinfo = kcore.vmcoreinfo(system).unwrap_or_default();
         let gdt = kcore.first_gdt(system).unwrap_or(0);
-        Ok(Self { memory, direct_map, gdt, vmcoreinfo })
+        let free_pages = kcore.free_pages(system);
+        Ok(Self { memory, direct_map, gdt, vmcoreinfo, free_pages })
     }
 }
 
@@ -95,10 +99,17 @@ impl Kcore {
 
     fn first_gdt(&self, system: &System) -> Option<u64> {
         let symbols = system.text("/proc/kallsyms").ok()?;
-        first_gdt::find(&symbols, |address, bytes| {
-            let start = usize::try_from(self.segments.linear(address, bytes as u64)?).ok()?;
-            read(&self.file, start..start.checked_add(bytes)?).ok()
-        })
+        first_gdt::find(&symbols, |address, bytes| self.linear(address, bytes))
+    }
+
+    fn free_pages(&self, system: &System) -> FreePages {
+        FreePages::look(system, |address, bytes| self.linear(address, bytes))
+    }
+
+    /// `bytes` bytes of the kernel's memory at a linear address.
+    fn linear(&self, address: u64, bytes: usize) -> Option<Vec<u8>> {
+        let start = usize::try_from(self.segments.linear(address, bytes as u64)?).ok()?;
+        read(&self.file, start..start.checked_add(bytes)?).ok()
     }
 
     /// VMCOREINFO: among the file's own notes, or, on older kernels, at the

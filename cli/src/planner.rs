@@ -79,7 +79,11 @@ pub fn plan(
     let mut plan = Box::new(Plan::empty());
     plan.nonce = attempt.nonce;
     plan.created = attempt.created;
-    plan.flags = wishes.flags.bits();
+    let mut flags = wishes.flags;
+    if kernel.free_pages.must_be_kept() {
+        flags |= Flags::STORE_FREE_PAGES;
+    }
+    plan.flags = flags.bits();
     plan.action = wishes.action as u32;
     plan.image = wishes.image.map_or(0, |kind| kind as u32);
     plan.attempts = wishes.attempts;
@@ -125,6 +129,7 @@ pub fn plan(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::free_pages::FreePages;
     use crate::linux::iomem;
     use dormouse_handoff::extents::Extent;
     use dormouse_handoff::plan::{PciAddress, Transport};
@@ -137,6 +142,7 @@ mod tests {
                 direct_map: 0xffff_8880_0000_0000,
                 gdt: 0,
                 vmcoreinfo: b"OSRELEASE=6.1.192\n".to_vec(),
+                free_pages: FreePages::Anything,
             },
             kernel_release: "6.1.192".into(),
             power: PowerFacts::default(),
@@ -201,6 +207,18 @@ mod tests {
         attempt.window = PhysAddr(0x4000_0000);
         let error = plan(&circumstances(IOMEM), &wishes(), &attempt).unwrap_err();
         assert_eq!(error, PlanError::Window);
+    }
+
+    #[test]
+    fn the_free_pages_of_a_kernel_that_relies_on_them_are_kept() {
+        let mut circumstances = circumstances(IOMEM);
+        let keeps = |circumstances: &Circumstances| {
+            let plan = plan(circumstances, &wishes(), &attempt()).unwrap();
+            CheckedPlan::parse(plan.as_bytes()).unwrap().flags().contains(Flags::STORE_FREE_PAGES)
+        };
+        assert!(!keeps(&circumstances));
+        circumstances.kernel.free_pages = FreePages::Zeros;
+        assert!(keeps(&circumstances));
     }
 
     #[test]

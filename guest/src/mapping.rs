@@ -13,6 +13,14 @@ pub struct Mapping {
     release: Release,
 }
 
+/// Has the kernel treat as many pages as broken (madvise(2), `MADV_HWPOISON`).
+/// Nobody can touch them any more.
+pub fn break_pages(pages: u64) -> Result<(), Error> {
+    let mut mapping = Mapping::anonymous(pages as usize * 4096, MapFlags::POPULATE)?;
+    mapping.words_mut().fill(0x6272_6f6b_656e);
+    mapping.advise(Advice::LinuxHwPoison)
+}
+
 /// How a mapping goes away.
 #[derive(Clone, Copy)]
 enum Release {
@@ -60,8 +68,8 @@ impl Mapping {
 
     /// Tells the kernel how the mapping is used.
     pub fn advise(&self, advice: Advice) -> Result<(), Error> {
-        // SAFETY: the range is this mapping, and none of the advice used here
-        // (huge pages or not) changes its contents.
+        // SAFETY: the range is this mapping, and nothing reads it after the one
+        // advice that changes its contents: that it is broken.
         unsafe { mm::madvise(self.start.as_ptr().cast(), self.bytes, advice) }
             .map_err(Error::refused("madvise"))
     }

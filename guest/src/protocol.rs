@@ -72,6 +72,11 @@ pub enum Call {
         /// What to write, in one call.
         contents: String,
     },
+    /// Have the kernel treat memory as broken, for good.
+    BreakMemory {
+        /// How many pages.
+        pages: u64,
+    },
     /// Clock, processors, memory.
     Facts,
     /// The kernel's log from a record on.

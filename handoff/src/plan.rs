@@ -28,6 +28,9 @@ pub const MAX_MEMORY_RANGES: usize = 256;
 /// How many extents a plan holds.
 pub const MAX_EXTENTS: usize = 256;
 
+/// How many bytes of VMCOREINFO a plan holds: as many as Linux makes.
+pub const MAX_VMCOREINFO: usize = PAGE_SIZE as usize;
+
 /// Where x86-64 Linux maps the first processor's GDT unless it randomises the
 /// CPU entry area (arch/x86/include/asm/cpu_entry_area.h), as it does from 6.2.
 pub const FIXED_GDT: u64 = 0xffff_fe00_0000_1000;
@@ -458,7 +461,7 @@ pub struct Plan {
     pub extents: [Extent; MAX_EXTENTS],
     /// The old kernel's VMCOREINFO note, text as it is (Linux
     /// Documentation/admin-guide/kdump/vmcoreinfo.rst).
-    pub vmcoreinfo: [u8; PAGE_SIZE as usize],
+    pub vmcoreinfo: [u8; MAX_VMCOREINFO],
 }
 
 /// Bytes that `.plan` occupies in `writer.elf` and in the image.

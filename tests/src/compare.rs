@@ -101,6 +101,13 @@ impl ImageFile {
         Ok(found)
     }
 
+    /// The plan of an image in this state, and what became of the pages.
+    pub(crate) fn plan_and_runs(&self, state: State) -> Result<(Words, Vec<Run>), Error> {
+        let header = self.header(state)?;
+        let runs = self.table(&header, header.layout().runs, header.runs)?;
+        Ok((self.plan(&header)?, runs))
+    }
+
     fn plan(&self, header: &Header) -> Result<Words, Error> {
         let bytes = self.read(Layout::PLAN, header.plan.length)?;
         let plan = header.plan.matches(header.seed(), &bytes);
@@ -249,7 +256,7 @@ impl Comparer<'_> {
 }
 
 /// Bytes that begin at a multiple of eight, as the layouts want them.
-struct Words {
+pub(crate) struct Words {
     words: Vec<u64>,
     length: usize,
 }
@@ -261,7 +268,7 @@ impl Words {
         Self { words, length: bytes.len() }
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &zerocopy::IntoBytes::as_bytes(&*self.words)[..self.length]
     }
 }

@@ -11,6 +11,8 @@ mod fill;
 mod guest;
 mod inbox;
 mod initramfs;
+pub mod judge;
+pub mod kdump;
 mod life;
 mod main_job;
 pub mod qemu;

@@ -337,10 +337,12 @@ fn linux_pages<'a>(plan: &'a CheckedPlan<'_>, ram: &'a Ram) -> Option<LinuxPages
     let found = LinuxPages::new(plan.vmcoreinfo(), plan.memory(), plan.window(), ram);
     match found {
         Ok(pages) => {
+            let kept = plan.flags().contains(Flags::STORE_FREE_PAGES);
             log::info!(
-                "elision: page structures of {} bytes, {} paging levels",
+                "elision: page structures of {} bytes, {} paging levels{}",
                 pages.page_struct_bytes(),
-                pages.levels()
+                pages.levels(),
+                if kept { "; free pages are kept, as the plan asks" } else { "" },
             );
             Some(pages)
         }

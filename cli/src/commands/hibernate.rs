@@ -18,10 +18,11 @@ use crate::hooks::Told;
 use crate::kept_page;
 use crate::mailbox::{Mail, Mailbox};
 use crate::old_kernel::KernelPageFlags;
-use crate::output::Output;
+use crate::output::{Output, bytes};
 use crate::planner::{self, Attempt, Circumstances, Wishes};
 use crate::preflight::{Question, Ready, Survey};
 use crate::run_dir::RunDir;
+use crate::shrink;
 use crate::signals::Uninterrupted;
 use crate::stamp::WriterElf;
 use crate::system::System;
@@ -103,13 +104,13 @@ impl Hibernate {
             false => Some(Told::before_sleep(system, output)?),
         };
 
+        let mut warnings = self.shrink(system, output);
         let mut journey = Journey::new(first_page, kept_page)?;
         let loaded = self.load(system, ready, run_dir, &mut journey)?;
         rustix::fs::sync();
         let before = SystemTime::now();
         let jumped = loaded.jump();
         let mail = journey.mailbox.read(&journey.nonce);
-        let mut warnings = Vec::new();
         if let Some(mail) = mail.as_ref().filter(|mail| was_woken(mail)) {
             // Before anything else: until then the machine's random numbers are
             // those that whoever has the image can foretell.
@@ -126,6 +127,30 @@ impl Hibernate {
         let mut report = Report::new(&self.target, away, jumped, mail.as_ref());
         report.warnings = warnings;
         Ok(report)
+    }
+
+    /// Makes the image smaller, if asked to; what did not work. The image is
+    /// larger then, and that is all.
+    fn shrink(&self, system: &System, output: Output) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.drop_caches
+            && let Err(error) = shrink::drop_caches(system)
+        {
+            warnings.push(format!("caches are not dropped: {error}"));
+        }
+        let Some(wanted) = self.image_size else { return warnings };
+        match shrink::shrink_to(system, wanted) {
+            Ok(in_use) if in_use <= wanted => {
+                output.say(format!("{} of memory are in use", bytes(in_use)));
+            }
+            Ok(in_use) => warnings.push(format!(
+                "{} of memory are in use, and cannot be given up down to {}",
+                bytes(in_use),
+                bytes(wanted)
+            )),
+            Err(error) => warnings.push(format!("memory in use is not made less: {error}")),
+        }
+        warnings
     }
 
     /// Plans, stamps and loads until plan and mailbox agree.

@@ -3,7 +3,7 @@
 use super::{Finding, Look};
 use crate::door::{Door, kexec_program};
 use crate::first_gdt::needs_none;
-use crate::linux::kernel_config::{Setting, setting};
+use crate::linux::kernel_config::{self, Setting, setting};
 use crate::machine::kernel_release;
 use crate::old_kernel::tells_first_gdt;
 use crate::stamp::WriterElf;
@@ -68,9 +68,8 @@ fn door(system: &System) -> Finding {
 
 /// What the kernel's own configuration says, to make the refusal clearer.
 fn configured(system: &System) -> &'static str {
-    let path = format!("/boot/config-{}", kernel_release());
-    match system.text(path).map(|text| setting(&text, "CONFIG_KEXEC_JUMP")) {
-        Ok(Setting::Off) => " (its configuration has CONFIG_KEXEC_JUMP off)",
+    match kernel_config::text(system).map(|text| setting(&text, "CONFIG_KEXEC_JUMP")) {
+        Some(Setting::Off) => " (its configuration has CONFIG_KEXEC_JUMP off)",
         _ => "",
     }
 }

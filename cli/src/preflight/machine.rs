@@ -3,14 +3,13 @@
 use super::{Finding, Look};
 use crate::error::Result;
 use crate::linux::iomem::MemoryMap;
-use crate::linux::kernel_config::{Setting, setting};
-use crate::machine::kernel_release;
+use crate::linux::kernel_config::{self, Setting, setting};
 use crate::mailbox::Mailbox;
 use crate::old_kernel::{KernelPageFlags, OldKernel};
 use crate::output;
 use crate::system::System;
 use crate::window;
-use dormouse_handoff::plan::PowerFacts;
+use dormouse_handoff::plan::{MAX_VMCOREINFO, PowerFacts};
 use dormouse_handoff::units::PAGE_SIZE;
 use dormouse_power::PowerError;
 
@@ -47,7 +46,7 @@ fn sme_is_on(system: &System) -> bool {
     let command_line = system.text("/proc/cmdline").unwrap_or_default();
     let asked = command_line.split_whitespace().rev().find_map(|a| a.strip_prefix("mem_encrypt="));
     let by_default = || {
-        let config = system.text(format!("/boot/config-{}", kernel_release())).unwrap_or_default();
+        let config = kernel_config::text(system).unwrap_or_default();
         setting(&config, "CONFIG_AMD_MEM_ENCRYPT_ACTIVE_BY_DEFAULT") == Setting::On
     };
     asked.map_or_else(by_default, |value| value == "on")
@@ -112,11 +111,22 @@ pub fn memory(kernel: Result<OldKernel>) -> Look<OldKernel> {
         return (Some(kernel), Finding::refused(subject, text, advice));
     }
     let size = output::bytes(kernel.memory.pages() * PAGE_SIZE);
-    let text = match kernel.vmcoreinfo.is_empty() {
-        false => format!("{size} in {} ranges", kernel.memory.saved.len()),
-        true => format!("{size}; no VMCOREINFO, so that free pages are stored as well"),
-    };
+    let text = format!("{size} in {} ranges", kernel.memory.saved.len());
     (Some(kernel), Finding::good(subject, text))
+}
+
+/// What becomes of free pages.
+pub fn free_pages(kernel: &OldKernel) -> Finding {
+    let subject = "free-pages";
+    let kept = |why: &str| Finding::note(subject, format!("they are kept in the image: {why}"));
+    match kernel.vmcoreinfo.len() {
+        0 => kept("the kernel's VMCOREINFO is not to be had"),
+        1..=MAX_VMCOREINFO => match kernel.free_pages.why_kept() {
+            Some(why) => kept(why),
+            None => Finding::good(subject, "they are left out of the image"),
+        },
+        _ => kept("the kernel's VMCOREINFO is too long for a plan"),
+    }
 }
 
 /// A place for the writer.

@@ -63,6 +63,7 @@ impl Survey {
         let power = keep(&mut findings, machine::power(acpi::power_facts(system)));
         let kernel = keep(&mut findings, machine::memory(OldKernel::look(system)));
         let writer = keep(&mut findings, kernel::writer(&question.writer));
+        findings.extend(kernel.as_ref().map(machine::free_pages));
         if let (Some(kernel), Some(writer)) = (&kernel, &writer) {
             findings.push(machine::window(system, &kernel.memory, writer.window_bytes()));
         }

@@ -63,10 +63,23 @@ impl Monitor {
     /// QEMU's words (`guest-shutdown`, `guest-reset`, `guest-panic`, …), and
     /// when it came.
     pub fn wait_for_shutdown(&self, patience: Duration) -> Result<(String, Instant), Error> {
-        let found = self.messages.find("the machine's end", 0, patience, |message| {
-            let shutdown = message.get("event")? == "SHUTDOWN";
-            let reason = message.get("data")?.get("reason")?.as_str()?;
-            shutdown.then(|| reason.to_owned())
+        self.wait_for_event("the machine's end", "SHUTDOWN", patience, |data| {
+            data["reason"].as_str().map(str::to_owned)
+        })
+    }
+
+    /// Waits for an event whose data `pick` takes, and when it came. `awaited`
+    /// is for the error.
+    pub fn wait_for_event<T>(
+        &self,
+        awaited: &str,
+        event: &str,
+        patience: Duration,
+        pick: impl Fn(&Value) -> Option<T>,
+    ) -> Result<(T, Instant), Error> {
+        let found = self.messages.find(awaited, 0, patience, |message| {
+            let is_it = message.get("event")? == event;
+            message.get("data").filter(|_| is_it).and_then(&pick)
         })?;
         Ok((found.value, found.at))
     }

@@ -3,6 +3,7 @@
 use crate::linux::consoles::SerialConsole;
 use crate::old_kernel;
 use crate::planner::Wishes;
+use crate::shrink;
 use crate::system::System;
 use crate::writer_file;
 use clap::{Args, ValueEnum};
@@ -25,6 +26,16 @@ pub struct Hibernate {
     /// How many wake-ups that do not get through are tried
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub attempts: u32,
+
+    /// Before the jump, have Linux give up what it can read again until no more
+    /// than this is in use, least recently used first: bytes, or with K, M or G.
+    /// Without it, everything in use is saved
+    #[arg(long, value_name = "BYTES", value_parser = shrink::parse_bytes)]
+    pub image_size: Option<u64>,
+
+    /// Before the jump, drop every cache that is not dirty
+    #[arg(long)]
+    pub drop_caches: bool,
 
     /// The program that saves memory
     #[arg(long, value_name = "PATH", default_value = writer_file::DEFAULT_PATH)]

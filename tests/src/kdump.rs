@@ -9,30 +9,37 @@ const BLOCK_SIZE: usize = 428;
 const SUB_HEADER_BLOCKS: usize = 432;
 const BITMAP_BLOCKS: usize = 436;
 
+/// Which frames a dump has.
 pub struct Dumped {
     memory: Vec<u8>,
     dumped: Vec<u8>,
 }
 
 impl Dumped {
-    pub fn open(path: &str) -> Self {
-        let file = std::fs::read(path).expect(path);
-        assert_eq!(&file[..8], b"KDUMP   ", "{path} is no compressed dump");
-        let field =
-            |at: usize| u32::from_le_bytes(*file[at..].first_chunk().expect("a field")) as usize;
-        let block = field(BLOCK_SIZE);
-        let start = (1 + field(SUB_HEADER_BLOCKS)) * block;
-        let bytes = field(BITMAP_BLOCKS) * block / 2;
-        Self {
-            memory: file[start..start + bytes].to_vec(),
-            dumped: file[start + bytes..start + 2 * bytes].to_vec(),
+    /// Reads a whole dump; `None` if it is none.
+    pub fn parse(file: &[u8]) -> Option<Self> {
+        let field = |at: usize| {
+            let bytes = file.get(at..)?.first_chunk()?;
+            usize::try_from(u32::from_le_bytes(*bytes)).ok()
+        };
+        if !file.starts_with(b"KDUMP   ") {
+            return None;
         }
+        let block = field(BLOCK_SIZE)?;
+        let start = (1 + field(SUB_HEADER_BLOCKS)?) * block;
+        let bytes = field(BITMAP_BLOCKS)? * block / 2;
+        Some(Self {
+            memory: file.get(start..start + bytes)?.to_vec(),
+            dumped: file.get(start + bytes..start + 2 * bytes)?.to_vec(),
+        })
     }
 
+    /// Whether the dump's maker takes a frame for memory.
     pub fn is_memory(&self, frame: Pfn) -> bool {
         is_set(&self.memory, frame)
     }
 
+    /// Whether the dump has a frame's bytes.
     pub fn is_dumped(&self, frame: Pfn) -> bool {
         is_set(&self.dumped, frame)
     }
