@@ -7,7 +7,7 @@
 
 use crate::error::Error;
 use crate::workloads::Supervisor;
-use crate::{disks, kernel_log, mapping, system};
+use crate::{direct_io, disks, kernel_log, mapping, system};
 use dormouse_guest::protocol::{Answer, Call, Reply, Request};
 use dormouse_guest::records::{self, Decoder};
 use std::collections::BTreeMap;
@@ -113,6 +113,9 @@ impl Agent<'_> {
                 std::fs::write(&path, contents).map(|()| Answer::Done).map_err(Error::refused(path))
             }
             Call::BreakMemory { pages } => mapping::break_pages(pages).map(|()| Answer::Done),
+            Call::DirectIo { device, start, bytes, write } => {
+                direct_io::run(&device, start, bytes, write).map(Answer::Took)
+            }
             Call::Facts => system::facts().map(Answer::Facts),
             Call::KernelLog { from } => kernel_log::read(from).map(Answer::KernelLog),
             Call::PowerOff => system::power_off().map(|()| Answer::Done),

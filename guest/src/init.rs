@@ -2,6 +2,7 @@
 //! the agent, for ever.
 
 use crate::agent;
+use crate::dump;
 use crate::error::Error;
 use crate::serial;
 use crate::system;
@@ -30,6 +31,9 @@ pub fn run() -> Result<(), Error> {
     }
     // SAFETY: process 1 has one thread so far.
     unsafe { std::env::set_var("PATH", "/usr/sbin:/usr/bin:/sbin:/bin") };
+    if dump::is_asked_for() {
+        return dump::run();
+    }
     rustix::system::sethostname(b"dormouse-guest").map_err(Error::refused("sethostname"))?;
     let up = Command::new("ifconfig").args(["lo", "127.0.0.1", "up"]).status();
     up.map_err(Error::refused("ifconfig lo"))?;

@@ -1,10 +1,13 @@
 //! `dormouse-guest`: the test guest's userland in one static program.
 //!
-//! As process 1 it sets the guest up and serves the host; as
+//! As process 1 it sets the guest up and serves the host (in a crash kernel it
+//! writes the dump instead); as
 //! `dormouse-guest work DESCRIPTION` it is one of the workloads.
 
 mod agent;
+mod direct_io;
 mod disks;
+mod dump;
 mod error;
 mod init;
 mod kernel_log;

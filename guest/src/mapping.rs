@@ -28,6 +28,10 @@ enum Release {
     DetachSharedMemory,
 }
 
+// SAFETY: the mapping belongs to whoever has the value; nothing in it is bound
+// to a thread.
+unsafe impl Send for Mapping {}
+
 impl Mapping {
     /// New anonymous memory, all zero.
     pub fn anonymous(bytes: usize, flags: MapFlags) -> Result<Self, Error> {
@@ -87,6 +91,18 @@ impl Mapping {
         // within this process, and shared objects are written only before
         // their second mapping is read.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes / 8) }
+    }
+
+    /// The mapping's contents as bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: as in `words`.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes) }
+    }
+
+    /// The mapping's contents as bytes, to be changed.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `words_mut`.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.bytes) }
     }
 
     /// How many of the mapping's pages are in memory (mincore(2)).

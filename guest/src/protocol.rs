@@ -77,6 +77,18 @@ pub enum Call {
         /// How many pages.
         pages: u64,
     },
+    /// Move bytes between a device and memory, past the page cache, with many
+    /// requests under way.
+    DirectIo {
+        /// The device; where it is written, what lies there is lost.
+        device: String,
+        /// Its first byte that is moved.
+        start: u64,
+        /// How many; rounded up to whole MiB.
+        bytes: u64,
+        /// Whether to write instead of to read.
+        write: bool,
+    },
     /// Clock, processors, memory.
     Facts,
     /// The kernel's log from a record on.
@@ -181,6 +193,8 @@ pub enum Answer {
     Verdicts(Vec<Verdict>),
     /// How a program ended.
     Ran(Ran),
+    /// Done, in so many microseconds.
+    Took(u64),
     /// Clock, processors, memory.
     Facts(Facts),
     /// The kernel's log.

@@ -57,6 +57,9 @@ bitflags! {
         /// The reader fills every page that was left out as free with
         /// [`SCRIBBLE`], so that one left out wrongly shows (tests).
         const SCRIBBLE_FREE_PAGES = 1 << 4;
+        /// Writer and reader move the stored pages once more, with no work on
+        /// them, and log what each of their steps takes (`cargo xtask bench`).
+        const MEASURE = 1 << 5;
         /// Read the image back and compare it with memory before going back
         /// ([`Action::Return`] only).
         const COMPARE = 1 << 8;

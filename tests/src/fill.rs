@@ -52,4 +52,24 @@ impl Fill {
             Workload::Append { directory: directory() },
         ]
     }
+
+    /// The same for guests without the second disk: as much, on tmpfs instead.
+    pub fn workloads_in_memory(&self) -> Vec<Workload> {
+        let mut cached = 0;
+        let mut workloads = self.workloads();
+        workloads.retain(|workload| match workload {
+            Workload::PageCache { bytes, .. } => {
+                cached = *bytes;
+                false
+            }
+            Workload::Append { .. } => false,
+            _ => true,
+        });
+        for workload in &mut workloads {
+            if let Workload::Tmpfs { bytes, .. } = workload {
+                *bytes += cached;
+            }
+        }
+        workloads
+    }
 }

@@ -2,6 +2,7 @@
 //! woken, and judged by their own programs and by QEMU's own eyes.
 
 mod artefacts;
+pub mod bench;
 pub mod checks;
 pub mod compare;
 pub mod disk;

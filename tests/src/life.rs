@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::fill::{Fill, SECOND_DISK};
 use crate::guest::{Guest, Ticket, ran};
 use crate::initramfs;
-use crate::qemu::{Boot, Chipset, Disk, DiskKind, Ended, Firmware, Machine, Setup};
+use crate::qemu::{Boot, Chipset, Disk, DiskKind, Ended, Firmware, Machine, Sample, Setup};
 use dormouse_guest::protocol::{Call, Ran};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -68,6 +68,17 @@ pub struct Options {
     pub qemu: Vec<String>,
     /// Whether the disks outlive a guest that ends well.
     pub keep_disks: bool,
+    /// A folder for the target's disk other than that of the logs, as one in
+    /// memory, where the host's disk has no say in how fast it is.
+    pub target_folder: Option<PathBuf>,
+    /// Bytes a second that the target's disk lets through; `None`: all.
+    pub limit: Option<u64>,
+    /// Whether to look all the time at what the target's disk has moved.
+    pub sampled: bool,
+    /// Whether the machine's clock is its instructions: one a nanosecond.
+    pub count_instructions: bool,
+    /// More files in the guest: where, and the host's file.
+    pub files: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Default for Options {
@@ -87,6 +98,11 @@ impl Default for Options {
             command_line: String::new(),
             qemu: Vec::new(),
             keep_disks: false,
+            target_folder: None,
+            limit: None,
+            sampled: false,
+            count_instructions: false,
+            files: Vec::new(),
         }
     }
 }
@@ -127,6 +143,8 @@ pub struct Life {
     pub options: Options,
     machine: Option<Machine>,
     reader: Boot,
+    /// Whether the second disk is in use.
+    mounted: bool,
 }
 
 /// A `dormouse hibernate` under way in the guest.
@@ -143,6 +161,8 @@ pub struct Asleep {
     pub asked: Instant,
     /// When its machine's power was off.
     pub off: Instant,
+    /// What its target's disk had moved when, where that was looked at.
+    pub samples: Vec<Sample>,
 }
 
 /// A guest that woke.
@@ -168,8 +188,8 @@ impl Life {
     pub fn begin_bare(artefacts: &Artefacts, name: &str, options: Options) -> Result<Self, Error> {
         let folder = artefacts.fresh_run(name)?;
         let initramfs = folder.join(INITRAMFS);
-        initramfs::write(artefacts, &initramfs)?;
-        let target = folder.join(TARGET_DISK);
+        initramfs::write(artefacts, &options.files, &initramfs)?;
+        let target = target_disk(&options, &folder);
         disk::blank(&target, options.target_bytes.unwrap_or_else(|| image_room(options.memory())))?;
         if options.partition {
             disk::write_one_partition(&target)?;
@@ -184,13 +204,15 @@ impl Life {
         let (machine, line) = Machine::start(&setup, &folder)?;
         let guest = Guest::greet(line, BOOT).map_err(|e| with_log(e, &folder))?;
         let machine = Some(machine);
-        Ok(Self { folder, guest, setup, options, machine, reader })
+        Ok(Self { folder, guest, setup, options, machine, reader, mounted: false })
     }
 
     fn mount_second_disk(&mut self) -> Result<(), Error> {
         let device = self.guest.text(Call::FindDisk { serial: SECOND_SERIAL.into() })?;
         let directory = SECOND_DISK.into();
-        self.guest.call(Call::Mount { device, directory }).map(drop)
+        self.guest.call(Call::Mount { device, directory })?;
+        self.mounted = true;
+        Ok(())
     }
 
     /// The target's path in the guest.
@@ -203,7 +225,9 @@ impl Life {
     /// Starts the workloads.
     pub fn fill(&mut self, fill: &Fill) -> Result<Baseline, Error> {
         self.logged(|life| {
-            for workload in fill.workloads() {
+            let workloads =
+                if life.mounted { fill.workloads() } else { fill.workloads_in_memory() };
+            for workload in workloads {
                 life.guest.verdicts(Call::Start(workload))?;
             }
             Baseline::take(&mut life.guest)
@@ -265,7 +289,8 @@ impl Life {
                     );
                     return Err(Error::verdict(what));
                 }
-                Ok(Asleep { ticket: attempt.ticket, asked: attempt.asked, off: ended.at })
+                let Ended { at: off, samples, .. } = ended;
+                Ok(Asleep { ticket: attempt.ticket, asked: attempt.asked, off, samples })
             }
             Err(e) => Err(e),
         })
@@ -337,6 +362,25 @@ impl Life {
         self.setup.booting(self.reader.clone())
     }
 
+    /// Changes how many bytes a second the target's disk lets through, on this
+    /// machine and on those to come.
+    pub fn limit_disk(&mut self, limit: Option<u64>) -> Result<(), Error> {
+        self.options.limit = limit;
+        if let Some(target) = self.setup.disks.first_mut() {
+            target.limit = limit;
+        }
+        self.machine()?.limit_disk(limit)
+    }
+
+    /// Waits for the machine to end by itself, as after a dump.
+    pub fn wait_for_end(&mut self, patience: Duration) -> Result<Ended, Error> {
+        self.logged(|life| {
+            let machine = life.machine.take();
+            let machine = machine.ok_or_else(|| Error::verdict("the guest has no machine"))?;
+            machine.wait_for_end(patience)
+        })
+    }
+
     /// Cuts the machine's power.
     pub fn cut_power(&mut self) {
         self.machine = None;
@@ -354,7 +398,9 @@ impl Life {
     pub fn finish(mut self) -> Result<Check, Error> {
         self.logged(|life| {
             life.guest.call(Call::Stop)?;
-            life.guest.call(Call::Unmount { directory: SECOND_DISK.into() })?;
+            if life.mounted {
+                life.guest.call(Call::Unmount { directory: SECOND_DISK.into() })?;
+            }
             life.guest.ask(Call::PowerOff)?;
             let ended = life.end()?;
             if !ended.by_power_off() {
@@ -379,7 +425,7 @@ impl Life {
 
     /// The target's disk image on the host.
     pub fn target_disk(&self) -> PathBuf {
-        self.folder.join(TARGET_DISK)
+        target_disk(&self.options, &self.folder)
     }
 
     /// The second disk's image on the host.
@@ -411,16 +457,18 @@ fn image_room(memory: u64) -> u64 {
 
 fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
     let target = Disk {
-        file: folder.join(TARGET_DISK),
+        file: target_disk(options, folder),
         kind: options.disk,
         serial: TARGET_SERIAL.into(),
         block_size: options.block_size,
+        limit: options.limit,
     };
     let second = Disk {
         file: folder.join(SECOND_DISK_IMAGE),
         kind: DiskKind::VirtioBlk,
         serial: SECOND_SERIAL.into(),
         block_size: 512,
+        limit: None,
     };
     Setup {
         chipset: options.chipset,
@@ -430,8 +478,14 @@ fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
         cpu: options.cpu.clone(),
         disks: vec![target, second],
         boot,
+        sampled: options.sampled,
+        count_instructions: options.count_instructions,
         more: options.qemu.clone(),
     }
+}
+
+fn target_disk(options: &Options, folder: &Path) -> PathBuf {
+    options.target_folder.as_deref().unwrap_or(folder).join(TARGET_DISK)
 }
 
 /// What `dormouse hibernate` said when it was not expected to say anything.

@@ -114,7 +114,9 @@ impl MainJob {
         }
         if self.swsusp {
             progress.step("hibernating and waking with Linux's own");
-            let swsusp = swsusp::measure(artefacts, "last-swsusp", &self.options, &fill)?;
+            let options = swsusp::options(&self.options, false);
+            let linux = Life::begin(artefacts, "last-swsusp", options)?;
+            let (swsusp, _) = swsusp::measure(linux, &fill)?;
             let rates: Vec<f64> = report.cycles.iter().map(|c| c.sleep.write_mb_s).collect();
             let best = rates.into_iter().fold(0.0, f64::max);
             report.write_rate_ratio = Some(best / swsusp.write_mb_s);

@@ -1,9 +1,8 @@
 //! Linux's own hibernation on the same machine, to compare with.
 
-use crate::artefacts::Artefacts;
 use crate::error::Error;
 use crate::fill::Fill;
-use crate::life::{Life, Options};
+use crate::life::{Asleep, Life, Options};
 use dormouse_guest::protocol::Call;
 use serde::Serialize;
 
@@ -22,17 +21,19 @@ pub struct Swsusp {
     pub start_to_userland_s: f64,
 }
 
-/// Hibernates and wakes a guest filled in the same way, uncompressed.
-pub fn measure(
-    artefacts: &Artefacts,
-    name: &str,
-    options: &Options,
-    fill: &Fill,
-) -> Result<Swsusp, Error> {
-    let device = options.target_name();
+/// What a guest has to be like.
+pub fn options(options: &Options, compressed: bool) -> Options {
     let mut options = Options { keep_disks: false, ..options.clone() };
-    options.command_line += &format!(" hibernate=nocompress resume={device}");
-    let mut life = Life::begin(artefacts, name, options)?;
+    options.command_line += &format!(" resume={} resumewait", options.target_name());
+    if !compressed {
+        options.command_line += " hibernate=nocompress";
+    }
+    options
+}
+
+/// Fills, hibernates and wakes a guest.
+pub fn measure(mut life: Life, fill: &Fill) -> Result<(Swsusp, Asleep), Error> {
+    let device = life.options.target_name();
     let before = life.fill(fill)?;
     life.logged(|life| {
         for argv in [["mkswap", device], ["swapon", device]] {
@@ -67,13 +68,14 @@ pub fn measure(
     let (stored_bytes, write_mb_s) = speed("Wrote")?;
     let (_, read_mb_s) = speed("Read")?;
     life.finish()?;
-    Ok(Swsusp {
+    let took = Swsusp {
         stored_bytes,
         write_mb_s,
         read_mb_s,
         trigger_to_off_s: (asleep.off - asleep.asked).as_secs_f64(),
         start_to_userland_s: (awake.answered - awake.started).as_secs_f64(),
-    })
+    };
+    Ok((took, asleep))
 }
 
 /// Bytes, and MB/s, of a kernel's line as in `PM: hibernation: Wrote 383700

@@ -18,6 +18,7 @@ pub mod check;
 pub mod compare;
 pub mod error;
 pub mod image;
+pub mod measure;
 pub mod memory;
 pub mod partitions;
 pub mod read_ahead;

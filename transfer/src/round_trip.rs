@@ -257,6 +257,42 @@ fn free_and_excluded_pages_are_neither_stored_nor_touched() {
 }
 
 #[test]
+fn measuring_changes_neither_image_nor_memory() {
+    let ram = machine();
+    let mut disk = new_disk(&ram);
+    let mut plan = plan(PAGES, WINDOW, START, &disk);
+    plan.flags = Flags::MEASURE.bits();
+    plan.seal();
+    let header = save_to(&ram, &mut disk, &plan, &mut FreeFrom(3500)).unwrap();
+    let data = header.data_length as usize / 4096;
+    let pages = |event: &Event| match event {
+        Event::Write { bytes, .. } => bytes.len() / 4096,
+        Event::Flush => 0,
+    };
+    assert!(disk.events.iter().map(pages).sum::<usize>() >= 2 * data, "written only once");
+
+    let mut woken = SharedRam::new(PAGES as usize + 128);
+    for frame in 3500..PAGES {
+        woken.write(Pfn(frame).address(), &[0x22; 4096]);
+    }
+    let mut disk = Disk::with_contents(&woken, disk.bytes);
+    let opened = restore_from(&mut disk, &mut woken).unwrap();
+    let requests = disk.requests;
+    let checked = CheckedPlan::parse(plan.as_bytes()).unwrap();
+    let mut stream = crate::stream::Stream::new(&mut disk, checked.extents()).unwrap();
+    let buffer = woken.buffer(PAGES + 96, restore::TABLE_BUFFER_PAGES);
+    let observer = Recorder::default();
+    crate::measure::restoring(&mut stream, &opened.header, buffer, &observer).unwrap();
+    assert!(disk.requests > requests);
+    for frame in (1..157).chain(256..WINDOW).chain(WINDOW + 512..3500).map(Pfn) {
+        if frame != Pfn(3000) {
+            assert!(ram.page(frame) == woken.page(frame), "frame {frame:?}");
+        }
+    }
+    assert_eq!(woken.page(Pfn(4000)), &[0x22; 4096]);
+}
+
+#[test]
 fn a_test_may_have_free_pages_scribbled_over() {
     let ram = machine();
     let mut disk = new_disk(&ram);

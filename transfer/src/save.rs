@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::image;
+use crate::measure;
 use crate::memory::{Buffer, Memory, PageSet, Verdict, is_zero};
 use crate::stream::{MAX_SEGMENTS, Owner, Stream};
 use crate::table_writer::TableWriter;
@@ -93,7 +94,7 @@ pub fn save(
     header.data_length = finished.data_length;
     header.counts = finished.counts;
     stream.wait_all()?;
-    let data_done_us = observer.now_us();
+    statistics.data_us = observer.now_us() - statistics.first_data_us;
     statistics.walk_us = finished.walk_us;
     log::info!(
         "elision: {} pages asked for in {} us; {} free, {} untouchable",
@@ -102,7 +103,12 @@ pub fn save(
         header.counts.free,
         header.counts.excluded,
     );
+    if plan.flags().contains(Flags::MEASURE) {
+        let spare = finished.spare;
+        measure::saving(stream, memory, pages, plan, &header, spare, observer)?;
+    }
 
+    let data_done_us = observer.now_us();
     observer.stage(Stage::Commit)?;
     let scratch = &mut buffers.scratch;
     header.plan = image::write_section(stream, scratch, &header, Layout::PLAN, plan.bytes())?;
@@ -114,7 +120,6 @@ pub fn save(
     header.log = image::write_section(stream, scratch, &header, Layout::LOG, log)?;
     stream.flush()?;
 
-    statistics.data_us = data_done_us - statistics.first_data_us;
     statistics.finish_us = observer.now_us() - data_done_us;
     statistics.data_bytes = header.data_length;
     statistics.meta_bytes = (header.runs.pages + header.chunks.pages) * PAGE_SIZE
@@ -182,6 +187,8 @@ struct Finished {
     data_length: u64,
     counts: Counts,
     walk_us: u64,
+    /// A buffer that is no longer needed.
+    spare: Buffer,
 }
 
 impl Writer<'_> {
@@ -337,12 +344,15 @@ impl Writer<'_> {
             let last = self.run;
             self.runs.push(stream, last)?;
         }
+        let (runs, spare) = self.runs.finish(stream)?;
+        let (chunks, _) = self.chunks.finish(stream)?;
         Ok(Finished {
-            runs: self.runs.finish(stream)?,
-            chunks: self.chunks.finish(stream)?,
+            runs,
+            chunks,
             data_length: self.data_length,
             counts: self.counts,
             walk_us: self.walk_us,
+            spare,
         })
     }
 }

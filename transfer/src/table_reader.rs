@@ -94,6 +94,11 @@ impl<E: TableEntry> TableReader<E> {
         }
     }
 
+    /// The buffer, for another use. The table must have been read to its end.
+    pub fn into_buffer(self) -> Buffer {
+        self.buffer
+    }
+
     fn slots(&self) -> u64 {
         (self.buffer.bytes().len() / PAGE) as u64
     }

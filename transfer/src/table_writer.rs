@@ -59,13 +59,13 @@ impl<E: TableEntry> TableWriter<E> {
         Ok(())
     }
 
-    /// Sends the last page; how much of the region is used. The caller waits
-    /// for the stream before it commits.
-    pub fn finish(&mut self, stream: &mut Stream<'_>) -> Result<TableRegion, Error> {
+    /// Sends the last page; how much of the region is used, and the buffer. The
+    /// caller waits for the stream before it commits.
+    pub fn finish(mut self, stream: &mut Stream<'_>) -> Result<(TableRegion, Buffer), Error> {
         if self.filled > 0 {
             self.send(stream)?;
         }
-        Ok(self.done)
+        Ok((self.done, self.buffer))
     }
 
     fn slots(&self) -> usize {

@@ -38,6 +38,8 @@ pub enum Error {
     Writer(String),
     /// Several checks failed; their words are on the terminal.
     Checks(Vec<&'static str>),
+    /// Parts of the measurements failed; each in its own words.
+    Bench(Vec<String>),
     /// The main job found something wrong; the report has been printed.
     MainJob(String),
     /// The end-to-end harness found something wrong.
@@ -75,6 +77,7 @@ impl fmt::Display for Error {
             ),
             Self::Writer(what) => write!(f, "writer.elf: {what}"),
             Self::Checks(names) => write!(f, "failed: {}", names.join(", ")),
+            Self::Bench(words) => write!(f, "{}", words.join("\n")),
             Self::MainJob(error) => write!(f, "{error}"),
             Self::Harness(error) => write!(f, "{error}"),
         }

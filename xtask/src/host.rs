@@ -41,6 +41,14 @@ pub const FOR_GUESTS: &[Need] = &[
     Need("xorriso", "/usr/bin/xorriso"),
 ];
 
+/// To measure and to draw what was measured.
+pub const FOR_BENCHMARKS: &[Need] = &[
+    Need("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"),
+    Need("librsvg2-bin", "/usr/bin/rsvg-convert"),
+    // The other ways to the same end: its crash kernel is the one for guests.
+    Need("makedumpfile", "/usr/bin/makedumpfile"),
+];
+
 /// A Debian package, and a file that shows that it is installed.
 pub struct Need(&'static str, &'static str);
 

@@ -2,6 +2,7 @@
 //! command. Each prints the command lines that it runs, so that anyone can
 //! repeat them by hand.
 
+mod bench;
 mod build;
 mod error;
 mod host;
@@ -26,6 +27,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Bench),
     Build(build::Build),
     Kernel(kernel::Kernel),
     Qemu(qemu::Qemu),
@@ -34,6 +36,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Bench(command) => command.run(),
         Command::Build(command) => command.run(),
         Command::Kernel(command) => command.run(),
         Command::Qemu(command) => command.run(),

@@ -19,6 +19,11 @@ pub fn blank(file: &Path, bytes: u64) -> Result<(), Error> {
 /// Makes a disk of this many bytes with an ext4 file system on it.
 pub fn ext4(file: &Path, bytes: u64) -> Result<(), Error> {
     blank(file, bytes)?;
+    format_ext4(file)
+}
+
+/// Makes an ext4 file system on a disk that nobody uses.
+pub fn format_ext4(file: &Path) -> Result<(), Error> {
     // Nothing left for the guest to initialise in the background.
     let options = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
     host_program(Command::new("/sbin/mkfs.ext4").args(options).arg(file))

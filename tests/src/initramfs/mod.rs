@@ -20,14 +20,9 @@ const APPLETS: [&str; 12] = [
 /// Programs of the host and the libraries that they load, at the same paths.
 const FROM_HOST: [&str; 1] = ["/sbin/kexec"];
 
-/// Writes the initramfs to `file`.
-pub fn write(artefacts: &Artefacts, file: &Path) -> Result<(), Error> {
-    let mut root = Root::default();
-    root.archive.directory("dev");
-    root.directories.insert("dev".into());
-    // The first process's standard streams, before devtmpfs is mounted.
-    root.archive.character_device("dev/console", (5, 1));
-    root.add(Path::new("/init"), artefacts.guest())?;
+/// Writes the initramfs to `file`, with `more` files of the host's.
+pub fn write(artefacts: &Artefacts, more: &[(PathBuf, PathBuf)], file: &Path) -> Result<(), Error> {
+    let mut root = Root::with_init(artefacts)?;
     root.add(Path::new("/usr/bin/dormouse"), artefacts.cli())?;
     root.add(Path::new("/usr/lib/dormouse/writer.elf"), artefacts.writer())?;
     root.add(Path::new("/usr/lib/dormouse/writer.bzimage"), artefacts.writer_bzimage())?;
@@ -35,14 +30,16 @@ pub fn write(artefacts: &Artefacts, file: &Path) -> Result<(), Error> {
     for applet in APPLETS {
         root.archive.link(&format!("bin/{applet}"), "busybox");
     }
-    for program in FROM_HOST.map(Path::new) {
-        root.add(program, program)?;
-        for library in libraries_of(program)? {
-            root.add(&library, &library)?;
-        }
-    }
-    fs::write(file, root.archive.finish())
-        .map_err(Error::host(format!("writing {}", file.display())))
+    FROM_HOST.iter().try_for_each(|program| root.add_program(Path::new(program)))?;
+    more.iter().try_for_each(|(path, from)| root.add(path, from))?;
+    root.write(file)
+}
+
+/// Writes the initramfs of a crash kernel to `file`.
+pub fn write_for_dump(artefacts: &Artefacts, file: &Path) -> Result<(), Error> {
+    let mut root = Root::with_init(artefacts)?;
+    root.add_program(Path::new("/usr/bin/makedumpfile"))?;
+    root.write(file)
 }
 
 #[derive(Default)]
@@ -52,6 +49,29 @@ struct Root {
 }
 
 impl Root {
+    /// A root with nothing in it but its first process.
+    fn with_init(artefacts: &Artefacts) -> Result<Self, Error> {
+        let mut root = Self::default();
+        root.archive.directory("dev");
+        root.directories.insert("dev".into());
+        // The first process's standard streams, before devtmpfs is mounted.
+        root.archive.character_device("dev/console", (5, 1));
+        root.add(Path::new("/init"), artefacts.guest())?;
+        Ok(root)
+    }
+
+    /// Adds a program of the host, with the libraries that it loads, at the
+    /// same paths.
+    fn add_program(&mut self, program: &Path) -> Result<(), Error> {
+        self.add(program, program)?;
+        libraries_of(program)?.iter().try_for_each(|library| self.add(library, library))
+    }
+
+    fn write(self, file: &Path) -> Result<(), Error> {
+        fs::write(file, self.archive.finish())
+            .map_err(Error::host(format!("writing {}", file.display())))
+    }
+
     /// Adds the host's file `from` as `path`, with the directories above it.
     fn add(&mut self, path: &Path, from: &Path) -> Result<(), Error> {
         let contents =

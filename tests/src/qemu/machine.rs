@@ -1,11 +1,12 @@
 //! One QEMU process.
 
 use super::setup::{Lines, Setup};
-use super::{Console, Monitor};
+use super::{Console, Monitor, Sample, Sampler};
 use crate::error::Error;
 use crate::socket::Sockets;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
+use serde_json::json;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -13,6 +14,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+/// QEMU's name of the first disk.
+pub(super) const FIRST_DISK: &str = "disk0";
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -28,6 +32,7 @@ pub struct Machine {
     pub monitor: Monitor,
     /// When QEMU was started.
     pub started: Instant,
+    sampler: Option<Sampler>,
 }
 
 /// How a machine ended.
@@ -39,6 +44,8 @@ pub struct Ended {
     pub status: ExitStatus,
     /// When the guest stopped.
     pub at: Instant,
+    /// What its first disk had moved when, where that was looked at.
+    pub samples: Vec<Sample>,
 }
 
 impl Ended {
@@ -64,6 +71,7 @@ impl Machine {
         let [console, agent, monitor] = listeners;
         let (console, agent, monitor) = (console?, agent?, monitor?);
         let serial_log = folder.join("serial.log");
+        let sampler = setup.sampled.then(|| sockets.listen("sampler")).transpose()?;
         let lines = Lines { sockets: sockets.folder(), serial_log: &serial_log };
         let mut command = Command::new(QEMU);
         command.args(setup.arguments(&lines));
@@ -73,14 +81,34 @@ impl Machine {
         let agent = process.accept(&agent)?;
         let monitor = process.accept(&monitor)?;
         let monitor = Monitor::new(monitor).map_err(|error| process.last_words(error))?;
-        Ok((Self { process, console, monitor, started }, agent))
+        let sampler = match sampler {
+            Some(listener) => Some(Sampler::start(process.accept(&listener)?)?),
+            None => None,
+        };
+        Ok((Self { process, console, monitor, started, sampler }, agent))
+    }
+
+    /// What the first disk has moved when, where that is looked at.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.sampler.as_ref().map(Sampler::samples).unwrap_or_default()
+    }
+
+    /// Changes how many bytes a second QEMU lets through to the first disk.
+    pub fn limit_disk(&mut self, limit: Option<u64>) -> Result<(), Error> {
+        let none = json!({
+            "device": FIRST_DISK, "bps": 0, "bps_rd": 0, "bps_wr": 0,
+            "iops": 0, "iops_rd": 0, "iops_wr": 0,
+        });
+        let mut arguments = none;
+        arguments["bps"] = json!(limit.unwrap_or(0));
+        self.monitor.command("block_set_io_throttle", arguments).map(drop)
     }
 
     /// Waits for the machine to end; how it did.
     pub fn wait_for_end(mut self, patience: Duration) -> Result<Ended, Error> {
         let (reason, at) = self.monitor.wait_for_shutdown(patience)?;
         let status = self.process.wait(PATIENCE)?;
-        Ok(Ended { reason, status, at })
+        Ok(Ended { reason, status, at, samples: self.samples() })
     }
 }
 

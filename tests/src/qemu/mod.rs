@@ -4,10 +4,12 @@ mod console;
 mod dump;
 mod machine;
 mod monitor;
+mod sampler;
 mod setup;
 
 pub use console::Console;
 pub use dump::dump_memory;
 pub use machine::{Ended, Machine};
 pub use monitor::Monitor;
+pub use sampler::{Sample, Sampler};
 pub use setup::{Boot, Chipset, Disk, DiskKind, Firmware, Medium, Setup};

@@ -35,6 +35,10 @@ pub struct Setup {
     pub disks: Vec<Disk>,
     /// What it boots.
     pub boot: Boot,
+    /// Whether the clock is the instructions of the guest: one a nanosecond.
+    pub count_instructions: bool,
+    /// Whether to look all the time at what its first disk has moved.
+    pub sampled: bool,
     /// Passed to QEMU as they are.
     pub more: Vec<String>,
 }
@@ -103,6 +107,9 @@ pub struct Disk {
     pub serial: String,
     /// Bytes in a logical block: 512 or 4096.
     pub block_size: u32,
+    /// Bytes a second, reads and writes together, that QEMU lets through;
+    /// `None`: all that it can.
+    pub limit: Option<u64>,
 }
 
 /// How a disk is attached.
@@ -195,7 +202,12 @@ impl Setup {
 
     fn machine(&self, arguments: &mut Arguments) {
         arguments.pair("-machine", self.chipset);
-        arguments.pair("-accel", "tcg,thread=multi");
+        if self.count_instructions {
+            arguments.pair("-accel", "tcg,thread=single");
+            arguments.pair("-icount", "shift=0,sleep=off");
+        } else {
+            arguments.pair("-accel", "tcg,thread=multi");
+        }
         arguments.pair("-cpu", &self.cpu);
         arguments.pair("-smp", self.cpus);
         arguments.pair("-m", format!("{}M", self.memory_mib));
@@ -228,13 +240,18 @@ impl Setup {
         arguments.pair("-serial", "chardev:agent");
         arguments.pair("-chardev", socket("monitor"));
         arguments.pair("-mon", "chardev=monitor,mode=control");
+        if self.sampled {
+            arguments.pair("-chardev", socket("sampler"));
+            arguments.pair("-mon", "chardev=sampler,mode=control");
+        }
     }
 
     fn disk(&self, index: usize, disk: &Disk, arguments: &mut Arguments) {
         let file = escaped(&disk.file);
         let id = format!("disk{index}");
         let drive = format!("file={file},id={id},if=none,format=raw,cache=writeback,discard=unmap");
-        arguments.pair("-drive", drive);
+        let limit = disk.limit.map(|limit| format!(",throttling.bps-total={limit}"));
+        arguments.pair("-drive", drive + &limit.unwrap_or_default());
         let size = disk.block_size;
         let blocks = format!("logical_block_size={size},physical_block_size={size}");
         let common = format!("drive={id},serial={},{blocks}", disk.serial);

@@ -32,14 +32,14 @@ use dormouse_drivers::queue::{BlockQueue, DeviceError};
 use dormouse_drivers::{open, pci};
 use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::memory_map::MemoryKind;
-use dormouse_handoff::plan::{self, CheckedPlan, Stage};
+use dormouse_handoff::plan::{self, CheckedPlan, Flags, Stage};
 use dormouse_handoff::units::{PAGE_SIZE, Pfn, PhysAddr};
 use dormouse_transfer::image::{self, Opened};
 use dormouse_transfer::memory::Buffer;
 use dormouse_transfer::restore::{Buffers, TABLE_BUFFER_PAGES, restore};
 use dormouse_transfer::save::{Observer as _, SCRATCH_BYTES};
 use dormouse_transfer::stream::Stream;
-use dormouse_transfer::{check, error};
+use dormouse_transfer::{check, error, measure};
 use find::Found;
 use firmware::Firmware;
 use spin::Mutex;
@@ -247,6 +247,11 @@ fn put_back(
         chunks: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
     };
     restore(&mut stream, &mut ram, plan, header, window::range(), buffers, &mut observer)?;
+    let data_us = time::now_us() - first_data_us;
+    if plan.flags().contains(Flags::MEASURE) {
+        let buffer = ram::buffer(TABLE_BUFFER_PAGES << 12)?;
+        measure::restoring(&mut stream, header, buffer, &observer)?;
+    }
     let data_done_us = time::now_us();
 
     // SAFETY: the mailbox's pages are in the plan's memory, all of it mapped, and
@@ -266,7 +271,7 @@ fn put_back(
     }
     let read = Statistics {
         first_data_us,
-        data_us: data_done_us - first_data_us,
+        data_us,
         finish_us: time::now_us() - data_done_us,
         data_bytes: header.data_length,
         meta_bytes: (header.runs.pages + header.chunks.pages) * PAGE_SIZE,

@@ -58,6 +58,10 @@ pub struct Hibernate {
     #[arg(long, value_enum, hide = true)]
     pub test_wait: Vec<TestWait>,
 
+    /// For benchmarks: move everything twice, and log what each step takes
+    #[arg(long, hide = true)]
+    pub test_measure: bool,
+
     /// For tests: let a stage fail (STAGE:error, STAGE:panic, STAGE:page-fault)
     #[arg(long, hide = true, value_parser = parse_fault)]
     pub test_fault: Option<(Stage, Fault)>,
@@ -77,6 +81,7 @@ impl Hibernate {
         let mut flags =
             self.test_wait.iter().fold(Flags::empty(), |flags, wait| flags | wait.flag());
         flags.set(Flags::SCRIBBLE_FREE_PAGES, self.test_scribble);
+        flags.set(Flags::MEASURE, self.test_measure);
         Wishes {
             action: if self.reboot { Action::Reboot } else { Action::PowerOff },
             image: Some(Kind::Once),

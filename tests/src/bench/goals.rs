@@ -1,0 +1,69 @@
+//! What has to be shown, held against what was measured.
+
+use super::report::{Goal, Peer, Report};
+
+impl Report {
+    /// Judges what the report has so far.
+    pub fn judge(&mut self) {
+        let mut goals = Vec::new();
+        for row in &self.ceiling {
+            let Some(limit) = row.limit_mb_s else { continue };
+            let wanted = if limit <= 400 { 98.0 } else { 90.0 };
+            for (verb, percent) in [("writing", row.write_percent), ("reading", row.read_percent)] {
+                goals.push(Goal {
+                    what: format!(
+                        "{}, {limit} MB/s: {verb} at {wanted:.0} % of the device's rate",
+                        row.driver
+                    ),
+                    measured: format!("{percent:.1} %"),
+                    met: percent >= wanted,
+                });
+            }
+        }
+        for ours in self.peers.iter().filter(|peer| peer.system == "dormouse") {
+            goals.extend(self.against_peers(ours));
+        }
+        let largest = self.scale.iter().max_by_key(|row| row.window_kib);
+        goals.extend(largest.map(|row| Goal {
+            what: "window of at most 4 MiB at any size of memory".into(),
+            measured: format!("{} KiB", row.window_kib),
+            met: row.window_kib <= 4096,
+        }));
+        self.goals = goals;
+    }
+
+    fn against_peers(&self, ours: &Peer) -> Vec<Goal> {
+        let size = ours.memory_mib;
+        let named = |name: &str| {
+            self.peers.iter().find(|peer| peer.system == name && peer.memory_mib == size)
+        };
+        let at_most = |what: &str, ms: f64, most: f64| Goal {
+            what: format!("{size} MiB: {what} in at most {most:.0} ms"),
+            measured: format!("{ms:.1} ms"),
+            met: ms <= most,
+        };
+        let times = |what: &str, ratio: f64, wanted: f64| Goal {
+            what: format!("{size} MiB: {what}, {wanted:.0} times"),
+            measured: format!("{ratio:.1} times"),
+            met: ratio >= wanted,
+        };
+        let mut goals = vec![
+            at_most("jump to first write", ours.first_write_ms, 20.0),
+            at_most("last write to power off", ours.last_write_to_off_ms, 50.0),
+        ];
+        if let Some(linux) = named("swsusp-nocompress") {
+            goals.push(times("writes faster than swsusp", ours.write_mb_s / linux.write_mb_s, 5.0));
+            let off = linux.trigger_to_off_s / ours.trigger_to_off_s;
+            goals.push(times("off sooner than swsusp", off, 4.0));
+            if let (Some(ours), Some(linux)) = (ours.start_to_userland_s, linux.start_to_userland_s)
+            {
+                goals.push(times("awake sooner than swsusp", linux / ours, 4.0));
+            }
+        }
+        if let Some(linux) = named("kdump") {
+            let ratio = linux.first_write_ms / ours.first_write_ms;
+            goals.push(times("first write sooner than a full Linux's", ratio, 50.0));
+        }
+        goals
+    }
+}

@@ -1,0 +1,66 @@
+//! `cargo xtask bench`: how fast, on the same machine, disk and contents of
+//! memory, and compared with what.
+
+mod ceiling;
+mod cpu;
+mod goals;
+mod measured;
+mod peers;
+mod report;
+mod scale;
+
+pub use report::{Ceiling, Cost, Goal, Native, Peer, Report, Scale};
+
+use crate::artefacts::Artefacts;
+use crate::error::Error;
+use crate::life::Options;
+use crate::main_job::Progress;
+use std::path::PathBuf;
+
+/// A part of the measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The path against the device.
+    Ceiling,
+    /// Against Linux's own hibernation, and a whole Linux as the writer.
+    Peers,
+    /// Small and large machines.
+    Scale,
+    /// Instructions for each page.
+    Cpu,
+}
+
+/// What there is to measure with.
+pub struct Bench<'a> {
+    /// What was built.
+    pub artefacts: &'a Artefacts,
+    /// Whether to take the short form.
+    pub quick: bool,
+    /// Hears what goes on.
+    pub progress: &'a dyn Progress,
+    /// Where the disks' images are: in memory, so that every guest has the
+    /// same disk and the host's has no say.
+    pub disks: PathBuf,
+}
+
+impl Bench<'_> {
+    /// Measures one part into the report.
+    pub fn run(&self, part: Part, report: &mut Report) -> Result<(), Error> {
+        match part {
+            Part::Ceiling => report.ceiling = self.ceiling()?,
+            Part::Peers => report.peers = self.peers()?,
+            Part::Scale => report.scale = self.scale()?,
+            Part::Cpu => report.cpu = self.cpu()?,
+        }
+        Ok(())
+    }
+
+    /// A guest's options, as all parts have them.
+    fn options(&self) -> Options {
+        Options { target_folder: Some(self.disks.clone()), ..Options::default() }
+    }
+
+    fn step(&self, words: &str) {
+        self.progress.step(words);
+    }
+}

@@ -1,0 +1,196 @@
+//! Against Linux's own hibernation, and a whole Linux as the writer: the same
+//! machine, disk and contents of memory for each.
+
+use super::Bench;
+use super::report::Peer;
+use crate::error::Error;
+use crate::fill::Fill;
+use crate::initramfs;
+use crate::life::{Asleep, Life, Options};
+use crate::qemu::Sample;
+use crate::report::{Said, Sleep, rate};
+use crate::{checks, disk, scenario, swsusp};
+use dormouse_handoff::image::State;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Bytes below which what is written is a file system's or header's, not
+/// memory.
+const OVERHEAD: u64 = 512 << 10;
+
+/// What a crash kernel reserves: what Debian's kdump-tools suggest.
+const CRASH_KERNEL_MIB: u64 = 192;
+
+/// Longest time for a crash kernel to boot, dump and power off.
+const DUMP: Duration = Duration::from_secs(300);
+
+/// The crash kernel in the guest.
+const CRASH_KERNEL: &str = "/crash/vmlinuz";
+const CRASH_INITRAMFS: &str = "/crash/initramfs";
+
+impl Bench<'_> {
+    /// All systems at all sizes.
+    pub(super) fn peers(&self) -> Result<Vec<Peer>, Error> {
+        let sizes: &[u64] = if self.quick { &[1024] } else { &[1024, 4096] };
+        let mut all = Vec::new();
+        for &memory_mib in sizes {
+            let step = |words: &str| self.step(&format!("peers, {memory_mib} MiB: {words}"));
+            let options = Options { memory_mib, sampled: true, ..self.options() };
+            let fill = Fill::for_memory(1 << 30);
+            step("dormouse");
+            all.push(self.dormouse(options.clone(), &fill)?);
+            let stock = Some(self.artefacts.distribution_kernel()?);
+            let options = Options { kernel: stock, ..options };
+            step("swsusp, uncompressed");
+            all.push(self.swsusp(&options, &fill, false)?);
+            step("swsusp, compressed");
+            all.push(self.swsusp(&options, &fill, true)?);
+            step("kdump");
+            all.push(self.kdump(options, &fill)?);
+        }
+        Ok(all)
+    }
+
+    fn dormouse(&self, options: Options, fill: &Fill) -> Result<Peer, Error> {
+        let memory_mib = options.memory_mib;
+        let mut life = Life::begin_bare(self.artefacts, "peer-dormouse", options)?;
+        let before = life.fill(fill)?;
+        let asleep = scenario::sleep(&mut life, &[])?;
+        let header = scenario::image(&life)?.header(State::Valid)?;
+        let awake = life.wake(&asleep)?;
+        let said = life.logged(|_| Said::parse(&awake.said))?;
+        checks::all_good(&life.compare(&before)?)?;
+        life.finish()?;
+        let Sleep { first_write_ms, write_mb_s, .. } = Sleep::new(&header, 0.0);
+        let seen = Seen::of(&asleep.samples, asleep.asked, asleep.off)?;
+        Ok(Peer {
+            stored_bytes: header.counts.stored * 4096,
+            first_write_ms,
+            write_mb_s,
+            read_mb_s: Some(said.read.bytes_per_second / 1e6),
+            start_to_userland_s: Some((awake.answered - awake.started).as_secs_f64()),
+            reserved_mib: (header.counts.window * 4096) >> 20,
+            ..seen.peer("dormouse", memory_mib)
+        })
+    }
+
+    fn swsusp(&self, options: &Options, fill: &Fill, compressed: bool) -> Result<Peer, Error> {
+        let options = swsusp::options(options, compressed);
+        let name = if compressed { "swsusp" } else { "swsusp-nocompress" };
+        let memory_mib = options.memory_mib;
+        let life = Life::begin_bare(self.artefacts, &format!("peer-{name}"), options)?;
+        let (took, Asleep { asked, off, samples, .. }) = swsusp::measure(life, fill)?;
+        let seen = Seen::of(&samples, asked, off)?;
+        Ok(Peer {
+            stored_bytes: took.stored_bytes,
+            first_write_ms: seen.trigger_to_first_ms,
+            write_mb_s: took.write_mb_s,
+            read_mb_s: Some(took.read_mb_s),
+            start_to_userland_s: Some(took.start_to_userland_s),
+            reserved_mib: took.stored_bytes >> 20,
+            ..seen.peer(name, memory_mib)
+        })
+    }
+
+    /// Debian's kernel crashes into another one of the same, whose userland is
+    /// nothing but makedumpfile.
+    fn kdump(&self, options: Options, fill: &Fill) -> Result<Peer, Error> {
+        let memory_mib = options.memory_mib;
+        let folder = self.artefacts.fresh_run("peer-kdump-files")?;
+        let dumping = folder.join("initramfs");
+        initramfs::write_for_dump(self.artefacts, &dumping)?;
+        let kernel = options.kernel.clone().unwrap_or_else(|| self.artefacts.kernel().into());
+        let files = vec![
+            (Path::new(CRASH_KERNEL).into(), kernel),
+            (Path::new(CRASH_INITRAMFS).into(), dumping),
+        ];
+        let command_line = format!("crashkernel={CRASH_KERNEL_MIB}M");
+        let options = Options { files, command_line, ..options };
+        let mut life = Life::begin_bare(self.artefacts, "peer-kdump", options)?;
+        // The crashing kernel never looks at what is on it.
+        disk::format_ext4(&life.target_disk())?;
+        life.fill(fill)?;
+        let initrd = format!("--initrd={CRASH_INITRAMFS}");
+        let line = "--command-line=console=ttyS0,115200 panic=-1 nr_cpus=1 reset_devices";
+        let loaded = life.guest.run(&["kexec", "-p", CRASH_KERNEL, &initrd, line])?;
+        if loaded.code != Some(0) {
+            return Err(Error::verdict(format!("kexec -p: {}", loaded.stderr)));
+        }
+        let crash = life.attempt(&["sh", "-c", "echo c > /proc/sysrq-trigger"])?;
+        let crashed = life.standstill(&crash, "Kernel panic - not syncing")?;
+        let ended = life.wait_for_end(DUMP)?;
+        if !ended.by_power_off() {
+            return Err(life.with_log(Error::verdict("the crash kernel did not power off")));
+        }
+        let seen = Seen::of(&ended.samples, crashed, ended.at)?;
+        life.abandon()?;
+        Ok(Peer {
+            stored_bytes: seen.bytes,
+            first_write_ms: seen.trigger_to_first_ms,
+            write_mb_s: rate(seen.bytes, (seen.writing_s * 1e6) as u64),
+            reserved_mib: CRASH_KERNEL_MIB,
+            ..seen.peer("kdump", memory_mib)
+        })
+    }
+}
+
+/// What QEMU saw of a system's writing.
+struct Seen {
+    bytes: u64,
+    writing_s: f64,
+    trigger_to_first_ms: f64,
+    last_to_off_ms: f64,
+    trigger_to_off_s: f64,
+    progress: Vec<(f64, f64)>,
+}
+
+impl Seen {
+    fn of(samples: &[Sample], asked: Instant, off: Instant) -> Result<Self, Error> {
+        let nothing = || Error::verdict("nothing was seen being written");
+        let from = samples.iter().rfind(|sample| sample.at <= asked).map_or(0, |s| s.written);
+        let since: Vec<&Sample> = samples.iter().filter(|sample| sample.at > asked).collect();
+        let last = since.last().ok_or_else(nothing)?.written;
+        let first = since.iter().find(|s| s.written > from + OVERHEAD).ok_or_else(nothing)?.at;
+        let done = since.iter().find(|sample| sample.written == last).ok_or_else(nothing)?.at;
+        let mut progress: Vec<(f64, f64)> = Vec::new();
+        for sample in since {
+            let at = (sample.at - asked).as_secs_f64();
+            let megabytes = (sample.written - from) as f64 / 1e6;
+            // Points on a level line tell nothing.
+            let level = progress.len() >= 2
+                && progress[progress.len() - 2..].iter().all(|(_, y)| *y == megabytes);
+            if level {
+                progress.pop();
+            }
+            progress.push((at, megabytes));
+        }
+        progress.push(((off - asked).as_secs_f64(), (last - from) as f64 / 1e6));
+        Ok(Self {
+            bytes: last - from,
+            writing_s: (done - first).as_secs_f64(),
+            trigger_to_first_ms: (first - asked).as_secs_f64() * 1e3,
+            last_to_off_ms: off.saturating_duration_since(done).as_secs_f64() * 1e3,
+            trigger_to_off_s: (off - asked).as_secs_f64(),
+            progress,
+        })
+    }
+
+    /// A row with what was seen; what else is known comes on top.
+    fn peer(self, system: &str, memory_mib: u64) -> Peer {
+        Peer {
+            system: system.into(),
+            memory_mib,
+            stored_bytes: self.bytes,
+            written_bytes: self.bytes,
+            first_write_ms: self.trigger_to_first_ms,
+            write_mb_s: 0.0,
+            read_mb_s: None,
+            trigger_to_off_s: self.trigger_to_off_s,
+            start_to_userland_s: None,
+            reserved_mib: 0,
+            trigger_to_first_write_ms: self.trigger_to_first_ms,
+            last_write_to_off_ms: self.last_to_off_ms,
+            progress: self.progress,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The report as a person reads it on a terminal.
+
+use dormouse_tests::bench::Report;
+use std::fmt::Write;
+
+/// The report's tables, one below the other.
+pub fn of(report: &Report) -> String {
+    let mut text = format!("{}, {}\n", report.date, report.machine);
+    // Writing to a string cannot fail.
+    let _ = tables(report, &mut text);
+    text
+}
+
+fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
+    if !report.ceiling.is_empty() {
+        writeln!(
+            text,
+            "\nAgainst the device (MB/s; % of the same buffers with no work on them)\n\
+             {:<11} {:>6} | {:>6} {:>6} {:>7} {:>7} | {:>6} {:>6} {:>7} {:>7}",
+            "driver", "limit", "write", "device", "Linux", "%", "read", "device", "Linux", "%"
+        )?;
+        for row in &report.ceiling {
+            let limit = row.limit_mb_s.map_or("none".into(), |limit| limit.to_string());
+            writeln!(
+                text,
+                "{:<11} {limit:>6} | {:>6.0} {:>6.0} {:>7.0} {:>7.1} | {:>6.0} {:>6.0} {:>7.0} \
+                 {:>7.1}",
+                row.driver,
+                row.write_mb_s,
+                row.device_write_mb_s,
+                row.linux_write_mb_s,
+                row.write_percent,
+                row.read_mb_s,
+                row.device_read_mb_s,
+                row.linux_read_mb_s,
+                row.read_percent,
+            )?;
+        }
+    }
+    if !report.peers.is_empty() {
+        writeln!(
+            text,
+            "\nAgainst the peers\n\
+             {:<18} {:>6} {:>7} {:>9} {:>8} {:>8} {:>7} {:>9} {:>9}",
+            "system", "MiB", "stored", "1st write", "write", "read", "off", "userland", "reserved"
+        )?;
+        for row in &report.peers {
+            let or_dash = |value: Option<f64>, unit: &str, digits: usize| {
+                value.map_or("-".into(), |value| format!("{value:.digits$}{unit}"))
+            };
+            writeln!(
+                text,
+                "{:<18} {:>6} {:>4} MB {:>6.0} ms {:>8.0} {:>8} {:>5.2} s {:>9} {:>5} MiB",
+                row.system,
+                row.memory_mib,
+                row.stored_bytes / 1_000_000,
+                row.first_write_ms,
+                row.write_mb_s,
+                or_dash(row.read_mb_s, "", 0),
+                row.trigger_to_off_s,
+                or_dash(row.start_to_userland_s, " s", 2),
+                row.reserved_mib,
+            )?;
+        }
+    }
+    if !report.scale.is_empty() {
+        writeln!(
+            text,
+            "\nBy size\n{:>6} {:<8} {:>8} {:>9} {:>8} {:>8} {:>10} {:>10}",
+            "MiB", "", "stored", "jump-off", "read", "walk", "zero test", "window"
+        )?;
+        for row in &report.scale {
+            writeln!(
+                text,
+                "{:>6} {:<8} {:>5} MB {:>7.2} s {:>6.2} s {:>5.1} ms {:>7.1} ms {:>6} KiB",
+                row.memory_mib,
+                if row.full { "full" } else { "sparse" },
+                row.stored_bytes / 1_000_000,
+                row.seconds,
+                row.read_s,
+                row.walk_ms,
+                row.zero_test_ms,
+                row.window_kib,
+            )?;
+        }
+    }
+    if !report.cpu.is_empty() {
+        writeln!(text, "\nInstructions for each page")?;
+    }
+    for row in &report.cpu {
+        let (stage, pages) = (&row.stage, row.pages);
+        writeln!(text, "  {stage:<12} {:>8.1}  (of {pages} pages)", row.instructions_per_page)?;
+    }
+    if !report.native.is_empty() {
+        writeln!(text, "\nOn one of the host's processors")?;
+    }
+    for row in &report.native {
+        writeln!(text, "  {:<24} {:>7.2} GB/s", row.stage, row.gb_s)?;
+    }
+    writeln!(text)?;
+    for goal in &report.goals {
+        let mark = if goal.met { "✓" } else { "✗" };
+        writeln!(text, "{mark} {}: {}", goal.what, goal.measured)?;
+    }
+    Ok(())
+}
