@@ -34,9 +34,9 @@ impl Bench<'_> {
     fn ceiling_of(&self, driver: DiskKind) -> Result<Vec<Ceiling>, Error> {
         let step = |words: &str| self.step(&format!("ceiling, {driver}: {words}"));
         step("booting");
-        let options = Options { disk: driver, memory_mib: 512, ..self.options() };
-        let (memory, patterned) = (options.memory(), if self.quick { 96 } else { 224 } << 20);
-        let fill = Fill { patterned, sparse: memory / 16, every: 16 };
+        let options = Options { disk: driver, memory_mib: 1024, ..self.options() };
+        let patterned = if self.quick { 200 } else { 600 } << 20;
+        let fill = Fill { patterned, sparse: 16 << 20, every: 16 };
         let mut life = Life::begin(self.artefacts, &format!("ceiling-{driver}"), options)?;
         let before = life.fill(&fill)?;
         let mut found = Vec::new();

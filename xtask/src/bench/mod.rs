@@ -20,8 +20,8 @@ use std::process::Command;
 /// memory: the path against what the device can do, against Linux's own
 /// hibernation, against a whole Linux as the writer, on small and large
 /// machines, and in instructions for each page. The disks' images are in
-/// memory (/dev/shm). The report is target/bench/report.json, the plots go to
-/// docs/bench/.
+/// memory (/dev/shm). The report is target/bench/report.json. Plots and tables
+/// of a whole run go to docs/bench/, plots of a part beside the report.
 ///
 /// Other programs at work on the machine spoil the figures.
 #[derive(clap::Args)]
@@ -92,22 +92,28 @@ impl Bench {
         steps.finish();
         report.judge();
         let folder = paths::target().join("bench");
-        save(&report, &folder.join("report.json"))?;
-        let plots = paths::root().join("docs/bench");
-        plots::draw(&report, &plots)?;
+        fs::create_dir_all(&folder).map_err(Error::file("making", &folder))?;
+        write(&folder.join("report.json"), &(report.json()? + "\n"))?;
+        let tables = table::of(&report);
+        if self.only.is_empty() && failed.is_empty() {
+            let shown = paths::root().join("docs/bench");
+            plots::draw(&report, &shown)?;
+            let words = format!("# Results\n\n```\n{tables}```\n");
+            write(&shown.join("results.md"), &words)?;
+        } else {
+            plots::draw(&report, &folder)?;
+        }
         if self.json {
             println!("{}", report.json()?);
         } else {
-            print!("{}", table::of(&report));
+            print!("{tables}");
         }
         if failed.is_empty() { Ok(()) } else { Err(Error::Bench(failed)) }
     }
 }
 
-fn save(report: &Report, file: &Path) -> Result<(), Error> {
-    let folder = file.parent().unwrap_or(file);
-    fs::create_dir_all(folder).map_err(Error::file("making", folder))?;
-    fs::write(file, report.json()? + "\n").map_err(Error::file("writing", file))
+fn write(file: &Path, text: &str) -> Result<(), Error> {
+    fs::write(file, text).map_err(Error::file("writing", file))
 }
 
 /// A folder for the disks' images, gone with this value.
