@@ -125,6 +125,7 @@ impl Machine {
         let mut plan = Box::new(Plan::empty());
         plan.nonce = [0x5a; 16];
         plan.action = 1;
+        plan.image = 1;
         plan.attempts = 3;
         plan.window_start = frame(WINDOW).address();
         plan.window_bytes = 2 << 20;
