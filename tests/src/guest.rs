@@ -23,6 +23,7 @@ pub struct Guest {
 }
 
 /// A request whose answer is still to come.
+#[derive(Clone, Debug)]
 pub struct Ticket {
     id: u64,
     asked: String,
@@ -36,6 +37,19 @@ impl Guest {
         let hello = |reply: &Reply| (reply.id == Reply::HELLO).then_some(());
         replies.find("the guest's agent", 0, patience, hello)?;
         Ok(Self { line, replies, next_id: Reply::HELLO + 1 })
+    }
+
+    /// The same guest once more, on the machine at the other end of `line`:
+    /// woken from a copy of its disk.
+    pub fn twin(&self, line: UnixStream) -> Result<Self, Error> {
+        let replies = listen(&line)?;
+        Ok(Self { line, replies, next_id: self.next_id })
+    }
+
+    /// The same guest with no machine: to make twins of.
+    pub fn detached(&self) -> Result<Self, Error> {
+        let (line, _nobody) = UnixStream::pair().map_err(Error::host("a pair of sockets"))?;
+        self.twin(line)
     }
 
     /// Takes the line of the machine that the guest wakes on.

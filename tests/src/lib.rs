@@ -21,6 +21,7 @@ pub mod report;
 pub mod scenario;
 mod socket;
 pub mod swsusp;
+pub mod torture;
 
 pub use artefacts::Artefacts;
 pub use entry::Entry;

@@ -9,8 +9,9 @@ use crate::error::Error;
 use crate::fill::{Fill, SECOND_DISK};
 use crate::guest::{Guest, Ticket, ran};
 use crate::initramfs;
-use crate::qemu::{Boot, Chipset, Disk, DiskKind, Ended, Firmware, Machine, Sample, Setup};
+use crate::qemu::{Boot, Chipset, Disk, DiskKind, Ended, Firmware, Format, Machine, Sample, Setup};
 use dormouse_guest::protocol::{Call, Ran};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,6 @@ const POWER_OFF: Duration = Duration::from_secs(30);
 
 /// Serial number of the disk that the image goes to.
 const TARGET_SERIAL: &str = "dormouse-target";
-
-/// Serial number of the disk with a file system that is in use.
-const SECOND_SERIAL: &str = "dormouse-second";
 
 /// Bytes of the second disk.
 const SECOND_BYTES: u64 = 384 << 20;
@@ -149,14 +147,14 @@ pub struct Life {
 
 /// A `dormouse hibernate` under way in the guest.
 pub struct Attempt {
-    ticket: Ticket,
+    pub(crate) ticket: Ticket,
     /// When it was asked for.
     pub asked: Instant,
 }
 
 /// A guest that sleeps.
 pub struct Asleep {
-    ticket: Ticket,
+    pub(crate) ticket: Ticket,
     /// When it was asked to.
     pub asked: Instant,
     /// When its machine's power was off.
@@ -176,6 +174,9 @@ pub struct Awake {
 }
 
 impl Life {
+    /// Serial number of the disk with a file system that is in use.
+    pub const SECOND_SERIAL: &str = "dormouse-second";
+
     /// Makes the disks and the initramfs in a fresh folder, boots, and mounts
     /// the second disk.
     pub fn begin(artefacts: &Artefacts, name: &str, options: Options) -> Result<Self, Error> {
@@ -208,7 +209,7 @@ impl Life {
     }
 
     fn mount_second_disk(&mut self) -> Result<(), Error> {
-        let device = self.guest.text(Call::FindDisk { serial: SECOND_SERIAL.into() })?;
+        let device = self.guest.text(Call::FindDisk { serial: Life::SECOND_SERIAL.into() })?;
         let directory = SECOND_DISK.into();
         self.guest.call(Call::Mount { device, directory })?;
         self.mounted = true;
@@ -296,6 +297,16 @@ impl Life {
         })
     }
 
+    /// Waits for the attempt to end in a return, with what it said, or in
+    /// sleep.
+    pub fn end_of(&mut self, attempt: Attempt) -> Result<Result<Ran, Asleep>, Error> {
+        self.logged(|life| match life.guest.wait(&attempt.ticket, SLEEP) {
+            Ok((answer, _)) => Ok(Ok(ran(answer)?)),
+            Err(Error::Ended { .. }) => life.fall_asleep(attempt).map(Err),
+            Err(e) => Err(e),
+        })
+    }
+
     /// Waits for the attempt to end in a return; what it said.
     pub fn return_from(&mut self, attempt: &Attempt) -> Result<Ran, Error> {
         self.logged(|life| ran(life.guest.wait(&attempt.ticket, SLEEP)?.0))
@@ -309,8 +320,18 @@ impl Life {
 
     /// Wakes the guest on a new machine like this.
     pub fn wake_on(&mut self, asleep: &Asleep, setup: &Setup) -> Result<Awake, Error> {
+        let (machine, line) = Machine::start(setup, &self.folder)?;
+        self.woken_on(machine, line, asleep)
+    }
+
+    /// Waits for the guest to wake on this machine, at the end of `line`.
+    pub fn woken_on(
+        &mut self,
+        machine: Machine,
+        line: UnixStream,
+        asleep: &Asleep,
+    ) -> Result<Awake, Error> {
         self.logged(|life| {
-            let (machine, line) = Machine::start(setup, &life.folder)?;
             let started = machine.started;
             life.machine = Some(machine);
             life.guest.move_to(line)?;
@@ -462,13 +483,15 @@ fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
         serial: TARGET_SERIAL.into(),
         block_size: options.block_size,
         limit: options.limit,
+        format: Format::Raw,
     };
     let second = Disk {
         file: folder.join(SECOND_DISK_IMAGE),
         kind: DiskKind::VirtioBlk,
-        serial: SECOND_SERIAL.into(),
+        serial: Life::SECOND_SERIAL.into(),
         block_size: 512,
         limit: None,
+        format: Format::Raw,
     };
     Setup {
         chipset: options.chipset,
@@ -480,6 +503,7 @@ fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
         boot,
         sampled: options.sampled,
         count_instructions: options.count_instructions,
+        paused: false,
         more: options.qemu.clone(),
     }
 }

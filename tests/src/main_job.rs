@@ -41,7 +41,7 @@ pub struct MainJob {
 }
 
 /// Hears what the main job is about to do.
-pub trait Progress {
+pub trait Progress: Sync {
     /// The next step, in a few words.
     fn step(&self, words: &str);
 }

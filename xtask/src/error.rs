@@ -42,6 +42,8 @@ pub enum Error {
     Bench(Vec<String>),
     /// The main job found something wrong; the report has been printed.
     MainJob(String),
+    /// A campaign found something wrong; the report has been printed.
+    Torture(PathBuf),
     /// The end-to-end harness found something wrong.
     Harness(dormouse_tests::Error),
 }
@@ -79,6 +81,9 @@ impl fmt::Display for Error {
             Self::Checks(names) => write!(f, "failed: {}", names.join(", ")),
             Self::Bench(words) => write!(f, "{}", words.join("\n")),
             Self::MainJob(error) => write!(f, "{error}"),
+            Self::Torture(report) => {
+                write!(f, "something went wrong; each case is in {}", report.display())
+            }
             Self::Harness(error) => write!(f, "{error}"),
         }
     }

@@ -12,6 +12,7 @@ mod progress;
 mod qemu;
 mod shell;
 mod test;
+mod torture;
 mod writer_file;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +33,7 @@ enum Command {
     Kernel(kernel::Kernel),
     Qemu(qemu::Qemu),
     Test(test::Test),
+    Torture(torture::Torture),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Kernel(command) => command.run(),
         Command::Qemu(command) => command.run(),
         Command::Test(command) => command.run(),
+        Command::Torture(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

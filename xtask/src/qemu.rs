@@ -62,7 +62,7 @@ pub struct Qemu {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum DiskArgument {
+pub enum DiskArgument {
     Nvme,
     VirtioBlk,
     Ahci,
@@ -86,6 +86,16 @@ impl EntryArgument {
             Self::Linux => Entry::Linux,
             Self::Uboot => Entry::UBoot,
             Self::Uefi => Entry::Uefi,
+        }
+    }
+}
+
+impl From<DiskArgument> for DiskKind {
+    fn from(disk: DiskArgument) -> Self {
+        match disk {
+            DiskArgument::Nvme => Self::Nvme,
+            DiskArgument::VirtioBlk => Self::VirtioBlk,
+            DiskArgument::Ahci => Self::Ahci,
         }
     }
 }
@@ -133,11 +143,7 @@ impl Qemu {
         let options = Options {
             firmware,
             entry,
-            disk: match self.disk {
-                DiskArgument::Nvme => DiskKind::Nvme,
-                DiskArgument::VirtioBlk => DiskKind::VirtioBlk,
-                DiskArgument::Ahci => DiskKind::Ahci,
-            },
+            disk: self.disk.into(),
             chipset: match self.machine {
                 MachineArgument::Pc => Chipset::Pc,
                 MachineArgument::Q35 => Chipset::Q35,

@@ -42,7 +42,8 @@ pub fn extract_ext4(disk: &Path, name: &str, to: &Path) -> Result<(), Error> {
     if to.exists() { Ok(()) } else { Err(Error::verdict(format!("no {name} on the disk"))) }
 }
 
-fn host_program(command: &mut Command) -> Result<(), Error> {
+/// Runs a program of the host; an error with its words unless it ends well.
+pub fn host_program(command: &mut Command) -> Result<(), Error> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let output = command.output().map_err(Error::host(&*line))?;

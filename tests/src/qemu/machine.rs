@@ -104,6 +104,11 @@ impl Machine {
         self.monitor.command("block_set_io_throttle", arguments).map(drop)
     }
 
+    /// Lets a machine run that was started paused.
+    pub fn go(&mut self) -> Result<(), Error> {
+        self.monitor.command("cont", json!({})).map(drop)
+    }
+
     /// Waits for the machine to end; how it did.
     pub fn wait_for_end(mut self, patience: Duration) -> Result<Ended, Error> {
         let (reason, at) = self.monitor.wait_for_shutdown(patience)?;

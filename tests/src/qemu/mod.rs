@@ -2,6 +2,7 @@
 
 mod console;
 mod dump;
+mod layer;
 mod machine;
 mod monitor;
 mod sampler;
@@ -9,7 +10,8 @@ mod setup;
 
 pub use console::Console;
 pub use dump::dump_memory;
+pub use layer::{Fault, Layer};
 pub use machine::{Ended, Machine};
 pub use monitor::Monitor;
 pub use sampler::{Sample, Sampler};
-pub use setup::{Boot, Chipset, Disk, DiskKind, Firmware, Medium, Setup};
+pub use setup::{Boot, Chipset, Disk, DiskKind, Firmware, Format, Medium, Setup};

@@ -39,6 +39,8 @@ pub struct Setup {
     pub count_instructions: bool,
     /// Whether to look all the time at what its first disk has moved.
     pub sampled: bool,
+    /// Whether it waits for [`Machine::go`](super::Machine::go).
+    pub paused: bool,
     /// Passed to QEMU as they are.
     pub more: Vec<String>,
 }
@@ -110,6 +112,26 @@ pub struct Disk {
     /// Bytes a second, reads and writes together, that QEMU lets through;
     /// `None`: all that it can.
     pub limit: Option<u64>,
+    /// What kind of file it is.
+    pub format: Format,
+}
+
+/// What kind of file a disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The disk's bytes and nothing else.
+    Raw,
+    /// What differs from another file, which is left as it is.
+    Overlay,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raw => "raw",
+            Self::Overlay => "qcow2",
+        })
+    }
 }
 
 /// How a disk is attached.
@@ -189,6 +211,9 @@ impl Setup {
     pub(super) fn arguments(&self, lines: &Lines<'_>) -> Vec<OsString> {
         let mut arguments = Arguments::default();
         arguments.plain(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+        if self.paused {
+            arguments.plain(&["-S"]);
+        }
         self.machine(&mut arguments);
         self.firmware(lines, &mut arguments);
         self.serial_ports(lines, &mut arguments);
@@ -249,7 +274,11 @@ impl Setup {
     fn disk(&self, index: usize, disk: &Disk, arguments: &mut Arguments) {
         let file = escaped(&disk.file);
         let id = format!("disk{index}");
-        let drive = format!("file={file},id={id},if=none,format=raw,cache=writeback,discard=unmap");
+        let drive = format!(
+            "driver={},node-name=format{index},id={id},if=none,cache=writeback,discard=unmap,\
+             file.driver=file,file.node-name=file{index},file.filename={file}",
+            disk.format
+        );
         let limit = disk.limit.map(|limit| format!(",throttling.bps-total={limit}"));
         arguments.pair("-drive", drive + &limit.unwrap_or_default());
         let size = disk.block_size;
