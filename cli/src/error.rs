@@ -92,6 +92,11 @@ pub enum Error {
     KexecLoad(String),
     /// The kernel did not jump.
     Jump(Errno),
+    /// The machine's clock cannot wake it.
+    NoAlarm {
+        /// Why.
+        reason: String,
+    },
     /// The mailbox moved whenever a plan named its place; how often.
     MailboxMoves(u32),
     /// An image cannot be read.
@@ -147,7 +152,10 @@ impl Error {
     /// The exit status that goes with it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Refused(_) | Self::NotFree { .. } | Self::Target { .. } => Exit::Refused,
+            Self::Refused(_)
+            | Self::NotFree { .. }
+            | Self::Target { .. }
+            | Self::NoAlarm { .. } => Exit::Refused,
             Self::Image { .. } => Exit::BadImage,
             _ => Exit::Failed,
         }
@@ -184,6 +192,7 @@ impl fmt::Display for Error {
             Self::NoKexec => write!(f, "the program `kexec` is not installed"),
             Self::KexecLoad(stderr) => write!(f, "kexec cannot load the writer: {stderr}"),
             Self::Jump(errno) => write!(f, "the kernel did not jump into the writer: {errno}"),
+            Self::NoAlarm { reason } => write!(f, "the machine cannot be woken by time: {reason}"),
             Self::MailboxMoves(n) => {
                 write!(f, "the mailbox's pages moved {n} times while the plan was made")
             }

@@ -28,28 +28,30 @@ const DEADLINE: i64 = 90;
 #[derive(Debug)]
 pub struct Told<'a> {
     system: &'a System,
+    sleep: &'static str,
     output: Output,
 }
 
 impl<'a> Told<'a> {
-    /// Tells everybody that the machine is about to sleep.
+    /// Tells everybody that the machine is about to sleep; `sleep` is what
+    /// systemd calls this kind of it.
     ///
     /// A hook of the system that fails is reported and passed over, as systemd
     /// does. One of ours that fails is a veto.
     ///
     /// # Errors
     /// [`Error::Hook`]: all have been told that sleep is off.
-    pub fn before_sleep(system: &'a System, output: Output) -> Result<Self> {
-        let told = Self { system, output };
+    pub fn before_sleep(system: &'a System, sleep: &'static str, output: Output) -> Result<Self> {
+        let told = Self { system, sleep, output };
         for program in programs(system, SYSTEM_SLEEP) {
-            if let Err(error) = run(&program, "pre") {
+            if let Err(error) = run(&program, "pre", sleep) {
                 output.warn(error.to_string());
             }
         }
         for program in programs(system, SLEEP) {
-            run(&program, "pre")?;
+            run(&program, "pre", sleep)?;
         }
-        told.tell_nvidia("hibernate");
+        told.tell_nvidia(if sleep == "suspend" { "suspend" } else { "hibernate" });
         Ok(told)
     }
 
@@ -67,7 +69,7 @@ impl Drop for Told<'_> {
         self.tell_nvidia("resume");
         for folder in [WAKE, SYSTEM_SLEEP] {
             for program in programs(self.system, folder) {
-                if let Err(error) = run(&program, "post") {
+                if let Err(error) = run(&program, "post", self.sleep) {
                     self.output.warn(error.to_string());
                 }
             }
@@ -84,11 +86,11 @@ fn programs(system: &System, folder: &str) -> Vec<PathBuf> {
     names.map(|name| system.path(folder).join(name)).filter(is_program).collect()
 }
 
-fn run(program: &Path, when: &str) -> Result<()> {
+fn run(program: &Path, when: &str, sleep: &str) -> Result<()> {
     let failed = |how: String| Error::Hook { path: program.to_owned(), how };
     let mut child = Command::new(program)
-        .args([when, "hibernate"])
-        .env("SYSTEMD_SLEEP_ACTION", "hibernate")
+        .args([when, sleep])
+        .env("SYSTEMD_SLEEP_ACTION", sleep)
         .stdin(Stdio::null())
         .spawn()
         .map_err(|e| failed(format!("cannot be run: {e}")))?;
@@ -148,7 +150,7 @@ mod tests {
             ("etc/dormouse/sleep.d/10-first", ""),
             ("etc/dormouse/wake.d/wake", ""),
         ]);
-        drop(Told::before_sleep(&system, Output::new(true)).unwrap());
+        drop(Told::before_sleep(&system, "hibernate", Output::new(true)).unwrap());
         assert_eq!(
             log(&root),
             [
@@ -164,7 +166,7 @@ mod tests {
     #[test]
     fn a_hook_of_ours_can_veto() {
         let (root, system) = system_with(&[SYSTEM_HOOK, ("etc/dormouse/sleep.d/veto", "exit 1")]);
-        let error = Told::before_sleep(&system, Output::new(true)).unwrap_err();
+        let error = Told::before_sleep(&system, "hibernate", Output::new(true)).unwrap_err();
         assert!(error.to_string().ends_with("ended with exit status: 1"), "{error}");
         assert_eq!(log(&root).last().unwrap(), "system post hibernate");
     }
@@ -174,6 +176,6 @@ mod tests {
         let (root, system) = system_with(&[("etc/dormouse/sleep.d/veto", "exit 1")]);
         let path = root.path().join("etc/dormouse/sleep.d/veto");
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Told::before_sleep(&system, Output::new(true)).is_ok());
+        assert!(Told::before_sleep(&system, "hibernate", Output::new(true)).is_ok());
     }
 }

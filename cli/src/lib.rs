@@ -3,7 +3,7 @@
 //! It looks whether this machine can be put to sleep ([`preflight`]), hands the
 //! writer what it must know ([`planner`], [`stamp`]), opens the door
 //! ([`door`]) and, once the old kernel runs again, says what happened
-//! ([`commands::hibernate`]).
+//! ([`trip`]).
 //!
 //! Everything that the kernel, a disk or a file says is parsed in [`linux`],
 //! [`target`], [`stamp`] and [`image_file`] from plain text and bytes, so that
@@ -34,5 +34,6 @@ mod signals;
 pub mod stamp;
 pub mod system;
 pub mod target;
+pub mod trip;
 pub mod window;
 pub mod writer_file;

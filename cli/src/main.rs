@@ -3,9 +3,11 @@
 use clap::{Parser, Subcommand};
 use dormouse_cli::commands::check::Check;
 use dormouse_cli::commands::discard::Discard;
-use dormouse_cli::commands::hibernate::Hibernate;
 use dormouse_cli::commands::inspect::Inspect;
 use dormouse_cli::commands::prepare::Prepare;
+use dormouse_cli::commands::rehearse::Rehearse;
+use dormouse_cli::commands::sleep::{Hibernate, Sleep, Suspend};
+use dormouse_cli::commands::snapshot::Snapshot;
 use dormouse_cli::commands::status::Status;
 use dormouse_cli::exit::HELP;
 use dormouse_cli::output::Output;
@@ -29,6 +31,10 @@ enum Command {
     Prepare(Prepare),
     // Boxed for its size: the others are a path and a few flags.
     Hibernate(Box<Hibernate>),
+    Sleep(Box<Sleep>),
+    Suspend(Box<Suspend>),
+    Snapshot(Box<Snapshot>),
+    Rehearse(Box<Rehearse>),
     Status(Status),
     Inspect(Inspect),
     Discard(Discard),
@@ -41,6 +47,10 @@ fn main() -> ExitCode {
         Command::Check(command) => command.run(output),
         Command::Prepare(command) => command.run(output),
         Command::Hibernate(command) => command.run(output),
+        Command::Sleep(command) => command.run(output),
+        Command::Suspend(command) => command.run(output),
+        Command::Snapshot(command) => command.run(output),
+        Command::Rehearse(command) => command.run(output),
         Command::Status(command) => command.run(output),
         Command::Inspect(command) => command.run(output),
         Command::Discard(command) => command.run(output),

@@ -26,8 +26,8 @@ pub struct Circumstances {
     pub machine: Machine,
     /// Physical address of the RSDP; 0: to be searched for.
     pub rsdp: u64,
-    /// Where the image goes.
-    pub device: Device,
+    /// Where the image goes; `None`: there is no image.
+    pub device: Option<Device>,
 }
 
 /// What the user asks for.
@@ -110,11 +110,13 @@ pub fn plan(
     room.copy_from_slice(ranges);
     plan.memory_count = ranges.len() as u32;
 
-    plan.target = device.plan_target();
-    plan.target.first_page_checksum = checksum::plain(&attempt.first_page.0);
-    plan.target.kept_page = attempt.kept_page.0;
-    plan.extents[0] = device.extent;
-    plan.extent_count = 1;
+    if let Some(device) = device {
+        plan.target = device.plan_target();
+        plan.target.first_page_checksum = checksum::plain(&attempt.first_page.0);
+        plan.target.kept_page = attempt.kept_page.0;
+        plan.extents[0] = device.extent;
+        plan.extent_count = 1;
+    }
 
     // A text that does not fit is of no use: without it every page is stored.
     if let Some(room) = plan.vmcoreinfo.get_mut(..kernel.vmcoreinfo.len()) {
@@ -148,7 +150,7 @@ mod tests {
             power: PowerFacts::default(),
             machine: Machine::default(),
             rsdp: 0xf_52e0,
-            device: Device {
+            device: Some(Device {
                 path: "/dev/nvme0n1p2".into(),
                 name: "nvme0n1p2".into(),
                 disk: "nvme0n1".into(),
@@ -160,7 +162,7 @@ mod tests {
                 disk_blocks: 1 << 22,
                 serial: "S4EWNX0".into(),
                 extent: Extent { start: Lba(2048), blocks: 1 << 21 },
-            },
+            }),
         }
     }
 

@@ -20,6 +20,10 @@ pub struct Check {
     /// The program that saves memory
     #[arg(long, value_name = "PATH", default_value = writer_file::DEFAULT_PATH)]
     pub writer: PathBuf,
+
+    /// Whether it can suspend to RAM as well
+    #[arg(long)]
+    pub suspend: bool,
 }
 
 #[derive(Serialize)]
@@ -34,7 +38,11 @@ impl Check {
     /// # Errors
     /// None so far: what is wrong is a finding.
     pub fn run(&self, output: Output) -> Result<Exit> {
-        let question = Question { target: self.target.clone(), writer: self.writer.clone() };
+        let question = Question {
+            target: self.target.clone(),
+            writer: self.writer.clone(),
+            suspend: self.suspend,
+        };
         let survey = Survey::take(&System::this(), &question);
         for finding in &survey.findings {
             output.say(finding.line());

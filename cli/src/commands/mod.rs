@@ -2,7 +2,9 @@
 
 pub mod check;
 pub mod discard;
-pub mod hibernate;
 pub mod inspect;
 pub mod prepare;
+pub mod rehearse;
+pub mod sleep;
+pub mod snapshot;
 pub mod status;

@@ -1,12 +1,12 @@
 //! `dormouse status`: what happened last, and what lies on a target.
 
-use super::hibernate::{Outcome, Report};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::output::{self, Output};
 use crate::preflight::SurveyedTarget;
 use crate::run_dir;
 use crate::system::System;
+use crate::trip::{Outcome, Report};
 use clap::Args;
 use serde::Serialize;
 use std::io;
@@ -90,11 +90,17 @@ impl State {
                 let ago = SystemTime::now().duration_since(ended).unwrap_or_default();
                 let how = match report.outcome {
                     Outcome::Woken => "woken",
+                    Outcome::WokenFromRam => "woken from RAM",
+                    Outcome::Done => "done, without a sleep",
                     Outcome::Returned => "the writer came back",
                     Outcome::NotEntered | Outcome::Failed => "no sleep",
                 };
                 let ago = output::span(ago.as_secs_f64());
-                lines.push(format!("last attempt, {ago} ago, on {}: {how}", report.target));
+                let on = match report.target.as_str() {
+                    "" => String::new(),
+                    target => format!(", on {target}"),
+                };
+                lines.push(format!("last attempt, {ago} ago{on}: {how}"));
                 lines.extend(report.message.as_ref().map(|message| format!("  {message}")));
             }
         }

@@ -13,6 +13,9 @@ pub struct Mount {
     /// What is mounted, mostly a device's path: btrfs shows device numbers of
     /// its own, but the path is right.
     pub source: String,
+    /// Whether the file system takes writes: it may, although this mount of it
+    /// does not.
+    pub writable: bool,
 }
 
 /// Reads the file; lines that mean nothing are passed over.
@@ -23,11 +26,14 @@ pub fn parse(text: &str) -> Vec<Mount> {
 fn line(line: &str) -> Option<Mount> {
     let (left, right) = line.split_once(" - ")?;
     let mut left = left.split(' ');
+    let mut right = right.split(' ').skip(1);
+    let (source, options) = (right.next()?, right.next().unwrap_or_default());
     let (major, minor) = left.nth(2)?.split_once(':')?;
     Some(Mount {
         device: (major.parse().ok()?, minor.parse().ok()?),
         point: unescape(left.nth(1)?),
-        source: unescape(right.split(' ').nth(1)?),
+        source: unescape(source),
+        writable: options.split(',').any(|option| option == "rw"),
     })
 }
 

@@ -94,6 +94,23 @@ pub fn power(facts: std::result::Result<PowerFacts, PowerError>) -> Look<PowerFa
     }
 }
 
+/// Whether it can be suspended to RAM.
+pub fn suspend(facts: &PowerFacts) -> Finding {
+    let subject = "suspend-to-ram";
+    if facts.s3_type_a == PowerFacts::UNKNOWN {
+        return Finding::refused(
+            subject,
+            "ACPI has no S3 (its tables have no \\_S3)",
+            "use `dormouse hibernate`; some firmware has a setting for S3",
+        );
+    }
+    if facts.facs.0 == 0 {
+        let text = "ACPI has no place for a waking vector (FACS)";
+        return Finding::refused(subject, text, "use `dormouse hibernate`");
+    }
+    Finding::good(subject, "ACPI has S3")
+}
+
 /// The memory map and where the kernel maps it.
 pub fn memory(kernel: Result<OldKernel>) -> Look<OldKernel> {
     let subject = "memory";

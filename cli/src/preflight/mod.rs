@@ -26,6 +26,8 @@ pub struct Question {
     pub target: Option<PathBuf>,
     /// The writer.
     pub writer: PathBuf,
+    /// Whether the machine has to be able to suspend to RAM.
+    pub suspend: bool,
 }
 
 /// Everything that was found.
@@ -46,8 +48,8 @@ pub struct Ready {
     pub circumstances: Circumstances,
     /// The writer.
     pub writer: WriterElf,
-    /// What lies on the target and who uses it.
-    pub target: SurveyedTarget,
+    /// What lies on the target and who uses it, where one was named.
+    pub target: Option<SurveyedTarget>,
 }
 
 impl Survey {
@@ -61,6 +63,9 @@ impl Survey {
         findings.extend(kernel::findings(system));
         findings.extend(machine::findings(system));
         let power = keep(&mut findings, machine::power(acpi::power_facts(system)));
+        if question.suspend {
+            findings.extend(power.as_ref().map(machine::suspend));
+        }
         let kernel = keep(&mut findings, machine::memory(OldKernel::look(system)));
         let writer = keep(&mut findings, kernel::writer(&question.writer));
         findings.extend(kernel.as_ref().map(machine::free_pages));
@@ -88,15 +93,16 @@ impl Survey {
         let Self { findings, kernel, power, writer, target } = self;
         let refused: Vec<Finding> =
             findings.into_iter().filter(|f| f.verdict == Verdict::Refused).collect();
-        match (kernel, power, writer, target) {
-            (Some(kernel), Some(power), Some(writer), Some(target)) if refused.is_empty() => {
+        // A target that was named and could not be looked at is a finding.
+        match (kernel, power, writer) {
+            (Some(kernel), Some(power), Some(writer)) if refused.is_empty() => {
                 let circumstances = Circumstances {
                     kernel,
                     kernel_release: this_machine::kernel_release(),
                     power,
                     machine: this_machine::facts(system),
                     rsdp: acpi::rsdp(system),
-                    device: target.device.clone(),
+                    device: target.as_ref().map(|target| target.device.clone()),
                 };
                 Ok(Ready { circumstances, writer, target })
             }

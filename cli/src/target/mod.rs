@@ -5,6 +5,7 @@ pub mod device;
 pub mod direct;
 pub mod swap;
 pub mod usage;
+pub mod writable;
 
 pub use content::Content;
 pub use device::{Device, DeviceError};

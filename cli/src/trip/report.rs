@@ -1,5 +1,6 @@
 //! What became of an attempt.
 
+use super::Purpose;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::mailbox::Mail;
@@ -20,8 +21,12 @@ const LOG_LINES: usize = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The machine slept and was woken.
+    /// The machine slept and was woken from its image.
     Woken,
+    /// The machine was suspended to RAM and was woken from there.
+    WokenFromRam,
+    /// What was asked for is done; there was no sleep.
+    Done,
     /// The writer came back with an error.
     Returned,
     /// The kernel did not jump, or nobody left word in the mailbox.
@@ -34,9 +39,11 @@ pub enum Outcome {
 /// keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// What it was for.
+    pub purpose: Purpose,
     /// How it ended.
     pub outcome: Outcome,
-    /// The target.
+    /// The target; empty where there was none.
     pub target: String,
     /// When it ended, in seconds since 1970.
     pub ended: u64,
@@ -55,9 +62,12 @@ pub struct Report {
     /// The reader's pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Pass>,
-    /// What became of the pages, after a wake-up.
+    /// What became of the pages, or would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<Pages>,
+    /// What a hibernation would take, after a rehearsal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     /// The last lines of the writer's log, after a failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
@@ -81,6 +91,45 @@ pub struct Pass {
     pub finish_seconds: f64,
     /// Bytes of pages a second, while they went.
     pub bytes_per_second: f64,
+}
+
+/// What a hibernation of the memory as it is now would take on this disk.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Bytes that would be stored.
+    pub stored_bytes: u64,
+    /// Seconds from the jump to the power-off; not known where nothing was
+    /// written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_seconds: Option<f64>,
+    /// Seconds of reading at the wake-up.
+    pub read_seconds: f64,
+}
+
+impl Estimate {
+    fn of(report: &Report) -> Self {
+        let stored_bytes = report.pages.map_or(0, |pages| pages.stored * PAGE_SIZE);
+        let read_seconds = report.read.map_or(0.0, |pass| {
+            let seconds = stored_bytes as f64 / pass.bytes_per_second;
+            if seconds.is_finite() { seconds } else { 0.0 }
+        });
+        let write_seconds = report
+            .write
+            .map(|pass| pass.first_data_seconds + pass.data_seconds + pass.finish_seconds);
+        Self { stored_bytes, write_seconds, read_seconds }
+    }
+
+    fn line(&self) -> String {
+        let write = match self.write_seconds {
+            Some(seconds) => format!("about {seconds:.1} s to write"),
+            None => "an unknown time to write".to_owned(),
+        };
+        format!(
+            "  a hibernation now would store {}: {write}, {:.1} s to read",
+            output::bytes(self.stored_bytes),
+            self.read_seconds
+        )
+    }
 }
 
 /// What became of the old kernel's pages.
@@ -152,12 +201,13 @@ impl Pass {
 impl Report {
     /// The report after the kernel has come back from the jump, or not made it.
     pub fn new(
-        target: &Path,
+        purpose: Purpose,
+        target: Option<&Path>,
         away: Duration,
         jumped: Result<(), Errno>,
         mail: Option<&Mail>,
     ) -> Self {
-        let mut report = Self::blank(target);
+        let mut report = Self::blank(purpose, target);
         let Some(mail) = mail else {
             report.message = Some("the mailbox is gone: its pages were moved".to_owned());
             return report;
@@ -167,9 +217,19 @@ impl Report {
             Some(mailbox::Outcome::Woken) => {
                 report.outcome = Outcome::Woken;
                 report.asleep_seconds = Some(away.as_secs_f64());
-                report.write = Some(Pass::of(&mail.head.write));
-                report.read = Some(Pass::of(&mail.head.read));
-                report.pages = Some(Pages::of(&mail.head.counts, &mail.head.write));
+                report.take_passes(mail);
+            }
+            Some(mailbox::Outcome::WokenFromRam) => {
+                report.outcome = Outcome::WokenFromRam;
+                report.asleep_seconds = Some(away.as_secs_f64());
+                report.take_passes(mail);
+            }
+            Some(mailbox::Outcome::Done) => {
+                report.outcome = Outcome::Done;
+                report.take_passes(mail);
+                if matches!(purpose, Purpose::Rehearse { .. }) {
+                    report.estimate = Some(Estimate::of(&report));
+                }
             }
             Some(mailbox::Outcome::Returned) => {
                 report.outcome = Outcome::Returned;
@@ -188,16 +248,25 @@ impl Report {
     }
 
     /// The report of an attempt that never came to the jump.
-    pub fn failed(target: &Path, error: &Error) -> Self {
+    pub fn failed(purpose: Purpose, target: Option<&Path>, error: &Error) -> Self {
         let message = Some(error.to_string());
-        Self { outcome: Outcome::Failed, message, ..Self::blank(target) }
+        Self { outcome: Outcome::Failed, message, ..Self::blank(purpose, target) }
     }
 
-    fn blank(target: &Path) -> Self {
+    fn take_passes(&mut self, mail: &Mail) {
+        let pass = |of: &Statistics| (of.data_us > 0).then(|| Pass::of(of));
+        self.write = pass(&mail.head.write);
+        self.read = pass(&mail.head.read);
+        let pages = Pages::of(&mail.head.counts, &mail.head.write);
+        self.pages = (mail.head.counts.total() > 0).then_some(pages);
+    }
+
+    fn blank(purpose: Purpose, target: Option<&Path>) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
+            purpose,
             outcome: Outcome::NotEntered,
-            target: target.display().to_string(),
+            target: target.map_or_else(String::new, |path| path.display().to_string()),
             ended: since.map_or(0, |since| since.as_secs()),
             asleep_seconds: None,
             stage: None,
@@ -205,6 +274,7 @@ impl Report {
             write: None,
             read: None,
             pages: None,
+            estimate: None,
             log: Vec::new(),
             warnings: Vec::new(),
         }
@@ -213,7 +283,7 @@ impl Report {
     /// The exit status that goes with it.
     pub fn exit(&self) -> Exit {
         match self.outcome {
-            Outcome::Woken => Exit::Done,
+            Outcome::Woken | Outcome::WokenFromRam | Outcome::Done => Exit::Done,
             Outcome::Returned | Outcome::NotEntered | Outcome::Failed => Exit::Failed,
         }
     }
@@ -229,6 +299,25 @@ impl Report {
         output.object(self);
     }
 
+    fn done_lines(&self) -> Vec<String> {
+        let target = &self.target;
+        match self.purpose {
+            Purpose::Snapshot { reusable: true } => vec![
+                format!("a reusable snapshot is on {target}; this system goes on"),
+                "  every start of the reader wakes it, until `dormouse discard`".to_owned(),
+            ],
+            Purpose::Snapshot { reusable: false } => vec![
+                format!("a snapshot for inspection is on {target}; this system goes on"),
+                format!("  it is never woken: `dormouse inspect {target}`"),
+            ],
+            Purpose::Rehearse { write: true } => vec![
+                "the rehearsal went well: written, read back, and every page the same".to_owned(),
+                format!("  {target} is as it was, and so is this system"),
+            ],
+            _ => vec!["the way there and back works; nothing was written".to_owned()],
+        }
+    }
+
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let at = |stage: &Option<String>| {
@@ -240,6 +329,11 @@ impl Report {
                 self.target,
                 output::span(self.asleep_seconds.unwrap_or(0.0))
             )),
+            Outcome::WokenFromRam => lines.push(format!(
+                "woken from RAM after {}",
+                output::span(self.asleep_seconds.unwrap_or(0.0))
+            )),
+            Outcome::Done => lines.extend(self.done_lines()),
             Outcome::Returned => lines.push(format!(
                 "the writer came back{}; this system goes on as before",
                 at(&self.stage)
@@ -252,6 +346,7 @@ impl Report {
         lines.extend(self.write.map(|pass| pass.line("written")));
         lines.extend(self.pages.as_ref().map(Pages::line));
         lines.extend(self.read.map(|pass| pass.line("read")));
+        lines.extend(self.estimate.as_ref().map(Estimate::line));
         if !self.log.is_empty() {
             lines.push("its log ends so:".to_owned());
             lines.extend(self.log.iter().map(|line| format!("  | {line}")));
@@ -280,7 +375,12 @@ mod tests {
     }
 
     fn report(jumped: Result<(), Errno>, mail: Option<Mail>) -> Report {
-        Report::new(Path::new("/dev/x"), Duration::from_secs(11_520), jumped, mail.as_ref())
+        report_of(Purpose::Hibernate { reboot: false }, jumped, mail)
+    }
+
+    fn report_of(purpose: Purpose, jumped: Result<(), Errno>, mail: Option<Mail>) -> Report {
+        let (target, away) = (Some(Path::new("/dev/x")), Duration::from_secs(11_520));
+        Report::new(purpose, target, away, jumped, mail.as_ref())
     }
 
     #[test]
@@ -289,9 +389,30 @@ mod tests {
         assert_eq!(report.exit(), Exit::Done);
         assert_eq!(report.lines()[0], "woken from /dev/x after 3 h 12 min");
         assert_eq!(report.write.unwrap().bytes_per_second, 2e8);
-        assert_eq!(report.read.unwrap().bytes_per_second, 0.0, "nothing read is no rate");
+        assert_eq!(report.read, None, "nothing read is no pass");
         let left_out = "  left out 1.0 GB free, 2.0 MB of zeros; found out in 7 ms";
         assert!(report.lines().iter().any(|line| line == left_out), "{:?}", report.lines());
+    }
+
+    #[test]
+    fn a_rehearsal_tells_what_a_hibernation_would_take() {
+        let mut mail = mail(mailbox::Outcome::Done);
+        mail.head.read =
+            Statistics { data_bytes: 4_096_000, data_us: 10_000, ..Statistics::default() };
+        let report = report_of(Purpose::Rehearse { write: true }, Ok(()), Some(mail));
+        assert_eq!(report.exit(), Exit::Done);
+        let text = report.lines().join("\n");
+        assert!(text.contains("every page the same"), "{text}");
+        let estimate = "would store 4.1 MB: about 2.0 s to write, 0.0 s to read";
+        assert!(text.contains(estimate), "{text}");
+    }
+
+    #[test]
+    fn a_wake_up_from_ram_is_told_from_one_from_the_disk() {
+        let mail = mail(mailbox::Outcome::WokenFromRam);
+        let report = report_of(Purpose::Both, Ok(()), Some(mail));
+        assert_eq!(report.exit(), Exit::Done);
+        assert_eq!(report.lines()[0], "woken from RAM after 3 h 12 min");
     }
 
     #[test]

@@ -1,14 +1,20 @@
-//! `dormouse hibernate`: sends the machine to sleep, and says what happened
-//! once it runs again.
+//! A trip into the writer and back, whatever it is for: there, what was asked,
+//! and home again, at once, after a sleep, or from a cold start.
 //!
 //! The order matters: what is changed first is put back last, whatever fails
 //! in between.
 
+mod alarm;
 mod options;
+mod purpose;
 mod report;
 
-pub use options::{ConsoleChoice, Hibernate, TestPlan};
+pub use alarm::WakeAfter;
+pub use options::{ConsoleChoice, Options, TestPlan};
+pub use purpose::Purpose;
 pub use report::{Outcome, Report};
+
+use alarm::Alarm;
 
 use crate::door::Loaded;
 use crate::entropy;
@@ -29,32 +35,86 @@ use crate::system::System;
 use crate::target::content::page_to_keep;
 use crate::target::direct::{Direct, Page};
 use crate::target::swap::SwitchedOff;
-use crate::target::{Content, usage};
+use crate::target::{Content, Device, usage};
 use crate::window;
 use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::image::Header;
 use dormouse_handoff::mailbox as contract;
 use dormouse_handoff::units::PhysAddr;
 use rustix::rand::{GetRandomFlags, getrandom};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// How often a plan is made anew because the mailbox moved meanwhile.
 const MOVES: u32 = 3;
 
-impl Hibernate {
-    /// Runs the command.
+/// A trip, with all that was asked for.
+#[derive(Debug)]
+pub struct Trip<'a> {
+    purpose: Purpose,
+    options: &'a Options,
+    /// The device for the image; `None` where no target is needed.
+    target: Option<&'a Path>,
+    attempts: u32,
+    wake_after: Option<WakeAfter>,
+}
+
+impl<'a> Trip<'a> {
+    /// How many wake-ups that do not get through are tried, if nothing is said.
+    pub const ATTEMPTS: u32 = 3;
+
+    /// A trip for `purpose`, without a target and without an alarm.
+    pub fn new(purpose: Purpose, options: &'a Options) -> Self {
+        Self { purpose, options, target: None, attempts: Self::ATTEMPTS, wake_after: None }
+    }
+
+    /// The same with an image on the device at `target`.
+    #[must_use]
+    pub fn to(self, target: &'a Path) -> Self {
+        Self { target: Some(target), ..self }
+    }
+
+    /// The same with so many wake-ups that may be begun.
+    #[must_use]
+    pub fn attempts(self, attempts: u32) -> Self {
+        Self { attempts, ..self }
+    }
+
+    /// The same with the clock's alarm set.
+    #[must_use]
+    pub fn wake_after(self, wake_after: Option<WakeAfter>) -> Self {
+        Self { wake_after, ..self }
+    }
+
+    /// Goes there and comes back.
     ///
     /// # Errors
-    /// [`Error::Refused`] before anything is changed; otherwise whatever kept
-    /// the machine from jumping. All that was changed has been put back.
+    /// [`Error::Refused`] and [`Error::NoAlarm`] before anything is changed;
+    /// otherwise whatever kept the machine from jumping. All that was changed
+    /// has been put back.
     pub fn run(&self, output: Output) -> Result<Exit> {
         let system = System::this();
-        let question = Question { target: Some(self.target.clone()), writer: self.writer.clone() };
+        let question = Question {
+            target: self.target.map(Path::to_owned),
+            writer: self.options.writer.clone(),
+            suspend: self.purpose.suspends(),
+        };
         let ready = Survey::take(&system, &question).ready(&system)?;
+        if self.wake_after.is_some() {
+            Alarm::possible(&system)?;
+        }
         let run_dir = RunDir::lock()?;
         let _uninterrupted = Uninterrupted::begin();
 
-        let swap = match usage::active_swap(&ready.target.uses) {
+        let active_swap = ready.target.as_ref().and_then(|target| usage::active_swap(&target.uses));
+        if let Some(swap) = active_swap.filter(|_| self.purpose.keeps_image()) {
+            return Err(Error::NotFree {
+                path: swap.path.clone().into(),
+                reason: "it is swapped to, and a snapshot would stay in its place".to_owned(),
+                advice: "choose another device, or `swapoff` it first".to_owned(),
+            });
+        }
+        let swap = match active_swap {
             Some(swap) => {
                 output.say(format!("swapping off {}", swap.path));
                 Some(SwitchedOff::new(swap.clone())?)
@@ -69,7 +129,7 @@ impl Hibernate {
                 Err(error) => output.warn(error.to_string()),
             }
         }
-        let failed = |error| Report::failed(&self.target, error);
+        let failed = |error| Report::failed(self.purpose, self.target, error);
         let record = slept.as_ref().map_or_else(failed, Report::clone);
         if let Err(error) = run_dir.record(&record) {
             output.warn(error.to_string());
@@ -87,31 +147,28 @@ impl Hibernate {
         run_dir: &RunDir,
         output: Output,
     ) -> Result<Report> {
-        let disk = Direct::claiming(&self.target)?;
-        // Swap may have been written to, and switched off, since it was looked at.
-        let content = Content::of(&ready.circumstances.device, &disk)?;
-        if !content.is_free() {
-            return Err(Error::NotFree {
-                path: self.target.clone(),
-                reason: format!("{} on it", content.words()),
-                advice: content.advice(&self.target),
-            });
-        }
-        let first_page = disk.read(0)?;
-        let kept_page = page_to_keep(&content, &disk)?;
-        let told = match self.no_hooks {
+        let claimed = match (self.target, &ready.circumstances.device) {
+            (Some(path), Some(device)) => Some(Claimed::new(path, device)?),
+            _ => None,
+        };
+        let told = match self.options.no_hooks {
             true => None,
-            false => Some(Told::before_sleep(system, output)?),
+            false => Some(Told::before_sleep(system, self.sleep_word(), output)?),
         };
 
-        let mut warnings = self.shrink(system, output);
-        let mut journey = Journey::new(first_page, kept_page)?;
+        let mut warnings = match self.target {
+            Some(_) => self.shrink(system, output),
+            None => Vec::new(),
+        };
+        let mut journey = Journey::new(claimed.as_ref())?;
         let loaded = self.load(system, ready, run_dir, &mut journey)?;
         rustix::fs::sync();
+        let alarm = self.wake_after.map(|after| Alarm::set(system, after)).transpose()?;
         let before = SystemTime::now();
         let jumped = loaded.jump();
+        drop(alarm);
         let mail = journey.mailbox.read(&journey.nonce);
-        if let Some(mail) = mail.as_ref().filter(|mail| was_woken(mail)) {
+        if let Some(mail) = mail.as_ref().filter(|mail| was_asleep(mail)) {
             // Before anything else: until then the machine's random numbers are
             // those that whoever has the image can foretell.
             if let Err(error) = entropy::reseed(&mail.head) {
@@ -119,12 +176,15 @@ impl Hibernate {
             }
         }
         let away = SystemTime::now().duration_since(before).unwrap_or(Duration::ZERO);
-        if let Err(error) = settle(&disk, &journey) {
+        let stays = self.purpose.keeps_image() && mail.as_ref().is_some_and(is_complete);
+        if let Some(Claimed { disk, .. }) = claimed.as_ref().filter(|_| !stays)
+            && let Err(error) = settle(disk, &journey)
+        {
             warnings.push(format!("the target is not as it was: {error}"));
         }
         drop(loaded);
         drop(told);
-        let mut report = Report::new(&self.target, away, jumped, mail.as_ref());
+        let mut report = Report::new(self.purpose, self.target, away, jumped, mail.as_ref());
         report.warnings = warnings;
         Ok(report)
     }
@@ -133,12 +193,12 @@ impl Hibernate {
     /// larger then, and that is all.
     fn shrink(&self, system: &System, output: Output) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.drop_caches
+        if self.options.drop_caches
             && let Err(error) = shrink::drop_caches(system)
         {
             warnings.push(format!("caches are not dropped: {error}"));
         }
-        let Some(wanted) = self.image_size else { return warnings };
+        let Some(wanted) = self.options.image_size else { return warnings };
         match shrink::shrink_to(system, wanted) {
             Ok(in_use) if in_use <= wanted => {
                 output.say(format!("{} of memory are in use", bytes(in_use)));
@@ -162,7 +222,7 @@ impl Hibernate {
         journey: &mut Journey,
     ) -> Result<Loaded> {
         let Ready { circumstances, writer, .. } = ready;
-        let wishes = self.wishes(system);
+        let wishes = self.options.wishes(system, self.purpose, self.attempts);
         for _ in 0..MOVES {
             let mailbox = journey.mailbox.addresses()?;
             let window = choose_window(system, circumstances, writer, &mailbox)?;
@@ -177,7 +237,7 @@ impl Hibernate {
             };
             let stamped = self.stamp(circumstances, &wishes, &attempt, writer)?;
             let file = run_dir.write("writer.elf", &stamped)?;
-            if let Some(copy) = &self.keep_stamped {
+            if let Some(copy) = &self.options.keep_stamped {
                 std::fs::write(copy, &stamped).map_err(|source| Error::Io {
                     doing: "write",
                     path: copy.clone(),
@@ -200,10 +260,45 @@ impl Hibernate {
         writer: &WriterElf,
     ) -> Result<Vec<u8>> {
         let mut plan = planner::plan(circumstances, wishes, attempt).map_err(Error::Plan)?;
-        for change in &self.test_plan {
+        for change in &self.options.test_plan {
             change.apply(&mut plan);
         }
-        writer.stamped(&plan).map_err(|fault| Error::Writer { path: self.writer.clone(), fault })
+        let path = || self.options.writer.clone();
+        writer.stamped(&plan).map_err(|fault| Error::Writer { path: path(), fault })
+    }
+
+    /// What hooks call this kind of sleep (systemd-sleep(8)).
+    fn sleep_word(&self) -> &'static str {
+        match self.purpose {
+            Purpose::Suspend => "suspend",
+            Purpose::Both => "hybrid-sleep",
+            _ => "hibernate",
+        }
+    }
+}
+
+/// The target, ours alone.
+struct Claimed {
+    disk: Direct,
+    first_page: Page,
+    kept_page: Page,
+}
+
+impl Claimed {
+    fn new(path: &Path, device: &Device) -> Result<Self> {
+        let disk = Direct::claiming(path)?;
+        // Swap may have been written to, and switched off, since it was looked at.
+        let content = Content::of(device, &disk)?;
+        if !content.is_free() {
+            return Err(Error::NotFree {
+                path: path.to_owned(),
+                reason: format!("{} on it", content.words()),
+                advice: content.advice(path),
+            });
+        }
+        let first_page = disk.read(0)?;
+        let kept_page = page_to_keep(&content, &disk)?;
+        Ok(Self { disk, first_page, kept_page })
     }
 }
 
@@ -216,17 +311,28 @@ struct Journey {
 }
 
 impl Journey {
-    fn new(first_page: Page, kept_page: Page) -> Result<Self> {
+    fn new(claimed: Option<&Claimed>) -> Result<Self> {
         let mut nonce = Nonce::default();
         getrandom(&mut nonce, GetRandomFlags::empty()).map_err(|e| Error::call("getrandom", e))?;
         let mut mailbox = Mailbox::new()?;
         mailbox.prepare(&nonce);
+        let page = |page: fn(&Claimed) -> &Page| claimed.map_or(Page::zero(), |c| page(c).clone());
+        let (first_page, kept_page) = (page(|c| &c.first_page), page(|c| &c.kept_page));
         Ok(Self { nonce, mailbox, first_page, kept_page })
     }
 }
 
-fn was_woken(mail: &Mail) -> bool {
-    mail.head.outcome == contract::Outcome::Woken as u32
+fn was_asleep(mail: &Mail) -> bool {
+    use contract::Outcome;
+    let outcome = Outcome::from_number(mail.head.outcome);
+    matches!(outcome, Some(Outcome::Woken | Outcome::WokenFromRam))
+}
+
+/// Whether the image of a snapshot is whole: just written, or woken from.
+fn is_complete(mail: &Mail) -> bool {
+    use contract::Outcome;
+    let outcome = Outcome::from_number(mail.head.outcome);
+    matches!(outcome, Some(Outcome::Done | Outcome::Woken))
 }
 
 fn choose_window(

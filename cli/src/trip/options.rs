@@ -1,5 +1,6 @@
 //! What can be asked for on the command line.
 
+use super::Purpose;
 use crate::linux::consoles::SerialConsole;
 use crate::old_kernel;
 use crate::planner::Wishes;
@@ -7,26 +8,13 @@ use crate::shrink;
 use crate::system::System;
 use crate::writer_file;
 use clap::{Args, ValueEnum};
-use dormouse_handoff::image::Kind;
-use dormouse_handoff::plan::{self, Action, Fault, Flags, PciAddress, Plan, Stage};
+use dormouse_handoff::plan::{self, Fault, Flags, PciAddress, Plan, Stage};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Send this machine to sleep on a disk
+/// What every trip takes.
 #[derive(Args, Debug)]
-pub struct Hibernate {
-    /// The disk or partition that takes the image
-    #[arg(long, value_name = "DEVICE")]
-    pub target: PathBuf,
-
-    /// Reset the machine afterwards instead of powering it off
-    #[arg(long)]
-    pub reboot: bool,
-
-    /// How many wake-ups that do not get through are tried
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub attempts: u32,
-
+pub struct Options {
     /// Before the jump, have Linux give up what it can read again until no more
     /// than this is in use, least recently used first: bytes, or with K, M or G.
     /// Without it, everything in use is saved
@@ -75,17 +63,17 @@ pub struct Hibernate {
     pub test_plan: Vec<TestPlan>,
 }
 
-impl Hibernate {
-    /// The options as the plan puts them.
-    pub fn wishes(&self, system: &System) -> Wishes {
+impl Options {
+    /// The options and the trip's purpose as the plan puts them.
+    pub fn wishes(&self, system: &System, purpose: Purpose, attempts: u32) -> Wishes {
         let mut flags =
-            self.test_wait.iter().fold(Flags::empty(), |flags, wait| flags | wait.flag());
+            self.test_wait.iter().fold(purpose.flags(), |flags, wait| flags | wait.flag());
         flags.set(Flags::SCRIBBLE_FREE_PAGES, self.test_scribble);
         flags.set(Flags::MEASURE, self.test_measure);
         Wishes {
-            action: if self.reboot { Action::Reboot } else { Action::PowerOff },
-            image: Some(Kind::Once),
-            attempts: self.attempts,
+            action: purpose.action(),
+            image: purpose.image(),
+            attempts,
             console: match self.console {
                 ConsoleChoice::Auto => old_kernel::serial_console(system),
                 ConsoleChoice::None => None,
