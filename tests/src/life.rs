@@ -152,6 +152,14 @@ pub struct Attempt {
     pub asked: Instant,
 }
 
+impl Attempt {
+    /// The guest as it is in an image of the time when this was under way,
+    /// although it has ended since.
+    pub fn in_its_image(&self) -> Asleep {
+        Asleep { ticket: self.ticket.clone(), asked: self.asked, off: Instant::now() }
+    }
+}
+
 /// A guest that sleeps.
 pub struct Asleep {
     pub(crate) ticket: Ticket,
@@ -245,6 +253,48 @@ impl Life {
         let target = self.target()?;
         let words = ["dormouse", "--json", "hibernate", "--target", &target];
         self.attempt(&[&words, more].concat())
+    }
+
+    /// Begins any other of `dormouse`'s commands with the target, and with more
+    /// arguments.
+    pub fn dormouse(&mut self, command: &str, more: &[&str]) -> Result<Attempt, Error> {
+        let target = self.target()?;
+        let words = ["dormouse", "--json", command, "--target", &target];
+        self.attempt(&[&words, more].concat())
+    }
+
+    /// Waits until the machine is suspended to RAM for the `number`-th time;
+    /// when it was. Where the attempt ended instead, its own words are the error.
+    pub fn suspended(&mut self, attempt: &Attempt, number: usize) -> Result<Instant, Error> {
+        let waited = self.machine()?.monitor.wait_for_event("SUSPEND", number, POWER_OFF);
+        match waited {
+            Ok(at) => Ok(at),
+            Err(e) => match self.guest.wait(&attempt.ticket, Duration::ZERO) {
+                Ok((answer, _)) => Err(came_back(&ran(answer)?)),
+                Err(_) => Err(with_log(e, &self.folder)),
+            },
+        }
+    }
+
+    /// Wakes a machine that is suspended to RAM, and waits for the attempt to
+    /// say so; what it said, and seconds from the wake-up to there.
+    pub fn wake_from_ram(&mut self, attempt: &Attempt) -> Result<(Ran, f64), Error> {
+        self.logged(|life| {
+            let asked = Instant::now();
+            let monitor = &mut life.machine()?.monitor;
+            monitor.command("system_wakeup", serde_json::json!({}))?;
+            let (answer, answered) = life.guest.wait(&attempt.ticket, SLEEP)?;
+            Ok((ran(answer)?, (answered - asked).as_secs_f64()))
+        })
+    }
+
+    /// Resets the machine, which is suspended to RAM: all of memory is lost.
+    pub fn lose_ram(&mut self, attempt: Attempt) -> Result<Asleep, Error> {
+        self.logged(|life| {
+            life.machine()?.monitor.command("system_reset", serde_json::json!({}))?;
+            let ended = life.end()?;
+            Ok(Asleep { ticket: attempt.ticket, asked: attempt.asked, off: ended.at })
+        })
     }
 
     /// Begins a program that puts the guest to sleep.

@@ -59,6 +59,22 @@ impl Monitor {
         }
     }
 
+    /// Waits for the `number`-th event of this name since the machine was
+    /// started (`SUSPEND`, `WAKEUP`, …); when it came.
+    pub fn wait_for_event(
+        &self,
+        name: &str,
+        number: usize,
+        patience: Duration,
+    ) -> Result<Instant, Error> {
+        let mut seen = 0;
+        let found = self.messages.find(&format!("the event {name}"), 0, patience, |message| {
+            seen += usize::from(message.get("event")? == name);
+            (seen == number).then_some(())
+        })?;
+        Ok(found.at)
+    }
+
     /// Waits for the event that tells why the machine stops; the reason in
     /// QEMU's words (`guest-shutdown`, `guest-reset`, `guest-panic`, …), and
     /// when it came.

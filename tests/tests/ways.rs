@@ -1,0 +1,173 @@
+//! Every way to sleep but the plain one, and what looks like one and is none:
+//! suspend to RAM with and without an image, reset, snapshots, rehearsals.
+
+use dormouse_guest::protocol::{Answer, Call};
+use dormouse_handoff::image::{Kind, State};
+use dormouse_tests::qemu::{Chipset, DiskKind};
+use dormouse_tests::scenario::{said, wake, well};
+use dormouse_tests::{Artefacts, Attempt, Error, Failure, Fill, Life, Options, scenario};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+fn begin(name: &str, options: Options) -> Result<Life, Failure> {
+    Ok(Life::begin(&Artefacts::from_environment()?, name, options)?)
+}
+
+/// Runs one of `dormouse`'s commands to its end, which is a return.
+fn run(life: &mut Life, command: &str, more: &[&str], words: &[&str]) -> Result<(), Error> {
+    let attempt = life.dormouse(command, more)?;
+    let ran = life.return_from(&attempt)?;
+    life.logged(|_| said(&ran, 0, words))
+}
+
+/// Wakes a machine that is suspended; the guest must say that it was in RAM.
+fn wake_from_ram(life: &mut Life, attempt: &Attempt) -> Result<f64, Error> {
+    let (ran, seconds) = life.wake_from_ram(attempt)?;
+    life.logged(|_| said(&ran, 0, &["\"outcome\": \"woken-from-ram\""]))?;
+    Ok(seconds)
+}
+
+fn suspend(life: &mut Life, more: &[&str]) -> Result<Attempt, Error> {
+    life.attempt(&[&["dormouse", "--json", "suspend"], more].concat())
+}
+
+/// How many presses of the power button the guest has heard of.
+fn power_button(life: &mut Life) -> Result<u64, Error> {
+    let path = "/sys/firmware/acpi/interrupts/ff_pwr_btn".into();
+    let text = life.guest.text(Call::Read { path })?;
+    let count = text.split_whitespace().next().and_then(|word| word.parse().ok());
+    count.ok_or_else(|| Error::verdict(format!("no count in {text:?}")))
+}
+
+/// Presses the power button and waits until the guest has heard of it.
+fn press_power_button(life: &mut Life) -> Result<(), Error> {
+    let before = power_button(life)?;
+    life.machine()?.monitor.command("system_powerdown", json!({}))?;
+    let from = Instant::now();
+    while power_button(life)? == before {
+        if from.elapsed() > Duration::from_secs(10) {
+            return Err(Error::verdict("the power button does not reach the guest"));
+        }
+    }
+    Ok(())
+}
+
+/// Lets Linux suspend to RAM by itself, as the `number`-th suspend of this
+/// machine, and wakes it.
+fn linux_suspends(life: &mut Life, number: usize) -> Result<f64, Error> {
+    let (path, contents) = ("/sys/power/state".to_owned(), "mem".to_owned());
+    let ticket = life.guest.ask(Call::Write { path, contents })?;
+    let machine = life.machine()?;
+    machine.monitor.wait_for_event("SUSPEND", number, Duration::from_secs(30))?;
+    let asked = Instant::now();
+    machine.monitor.command("system_wakeup", json!({}))?;
+    match life.guest.wait(&ticket, Duration::from_secs(30))? {
+        (Answer::Done, at) => Ok((at - asked).as_secs_f64()),
+        (other, _) => Err(Error::verdict(format!("{other:?}"))),
+    }
+}
+
+#[test]
+fn suspends_and_rehearsals_and_a_snapshot_in_one_life() -> Result<(), Failure> {
+    let mut life = begin("ways", Options::default())?;
+    let before = life.fill(&Fill::light())?;
+
+    run(&mut life, "rehearse", &["--no-write"], &["\"outcome\": \"done\"", "estimate"])?;
+    let words = ["\"outcome\": \"done\"", "write_seconds"];
+    run(&mut life, "rehearse", &[], &words)?;
+    scenario::image(&life)?.header(State::Discarded)?;
+    well(&mut life, &before)?;
+
+    let attempt = suspend(&mut life, &[])?;
+    life.suspended(&attempt, 1)?;
+    let seconds = wake_from_ram(&mut life, &attempt)?;
+    println!("suspend without an image: woken in {seconds:.2} s");
+    well(&mut life, &before)?;
+
+    // The clock wakes it, and nobody else.
+    let attempt = suspend(&mut life, &["--wake-after", "2s"])?;
+    life.suspended(&attempt, 2)?;
+    let ran = life.return_from(&attempt)?;
+    life.logged(|_| said(&ran, 0, &["woken-from-ram"]))?;
+
+    let attempt = life.dormouse("sleep", &["--both"])?;
+    life.suspended(&attempt, 3)?;
+    scenario::image(&life)?.header(State::Valid)?;
+    let seconds = wake_from_ram(&mut life, &attempt)?;
+    println!("suspend with an image: woken in {seconds:.2} s");
+    scenario::image(&life)?.header(State::Consumed)?;
+    well(&mut life, &before)?;
+    let seconds = linux_suspends(&mut life, 4)?;
+    println!("Linux's own suspend: woken in {seconds:.2} s");
+
+    // A snapshot stays where it is, and is never woken.
+    run(&mut life, "snapshot", &[], &["\"outcome\": \"done\""])?;
+    let header = scenario::image(&life)?.header(State::Inert)?;
+    assert_eq!(header.kind(), Kind::Inspection);
+    let attempt = life.dormouse("hibernate", &[])?;
+    let ran = life.return_from(&attempt)?;
+    life.logged(|_| said(&ran, 3, &["a snapshot for inspection", "dormouse discard"]))?;
+    let attempt = life.dormouse("snapshot", &["--reusable"])?;
+    let ran = life.return_from(&attempt)?;
+    life.logged(|_| said(&ran, 3, &["mounted for writing at", "--allow"]))?;
+    well(&mut life, &before)?;
+    life.cut_power();
+    let reader = life.reader();
+    life.be_refused(&reader, "the image is inert, not valid")?;
+    Ok(life.abandon()?)
+}
+
+#[test]
+fn power_lost_while_suspended_is_a_wake_up_from_the_disk() -> Result<(), Failure> {
+    let options = Options {
+        chipset: Chipset::Q35,
+        disk: DiskKind::VirtioBlk,
+        cpus: 4,
+        cpu: "max,la57=off".into(),
+        ..Options::default()
+    };
+    let mut life = begin("power-lost", options)?;
+    let before = life.fill(&Fill::light())?;
+    let attempt = life.dormouse("sleep", &["--both"])?;
+    life.suspended(&attempt, 1)?;
+    let asleep = life.lose_ram(attempt)?;
+    wake(&mut life, &asleep, &before)?;
+
+    // The platform is as Linux left it: events, processors, its own suspend.
+    press_power_button(&mut life)?;
+    for contents in ["0", "1"] {
+        let path = "/sys/devices/system/cpu/cpu3/online".into();
+        life.guest.call(Call::Write { path, contents: contents.into() })?;
+    }
+    linux_suspends(&mut life, 1)?;
+    let attempt = life.dormouse("sleep", &["--both"])?;
+    life.suspended(&attempt, 2)?;
+    wake_from_ram(&mut life, &attempt)?;
+    press_power_button(&mut life)?;
+    well(&mut life, &before)?;
+
+    // And a reset in the place of the power-off.
+    let attempt = life.hibernate(&["--reboot"])?;
+    let asleep = life.go_down(attempt, "guest-reset")?;
+    wake(&mut life, &asleep, &before)?;
+    life.finish()?;
+    Ok(())
+}
+
+#[test]
+fn a_reusable_snapshot_is_woken_at_every_start() -> Result<(), Failure> {
+    let options = Options { cpus: 1, ..Options::default() };
+    let mut life = Life::begin_bare(&Artefacts::from_environment()?, "reusable", options)?;
+    let attempt = life.dormouse("snapshot", &["--reusable"])?;
+    let ran = life.return_from(&attempt)?;
+    life.logged(|_| said(&ran, 0, &["\"outcome\": \"done\""]))?;
+    for _ in 0..2 {
+        life.cut_power();
+        let asleep = attempt.in_its_image();
+        let awake = life.wake(&asleep)?;
+        life.logged(|_| said(&awake.said, 0, &["\"outcome\": \"woken\""]))?;
+        let header = scenario::image(&life)?.header(State::Valid)?;
+        assert_eq!(header.kind(), Kind::Reusable);
+    }
+    Ok(life.abandon()?)
+}
