@@ -9,6 +9,12 @@ use dormouse_tests::{Artefacts, Attempt, Error, Failure, Fill, Life, Options, sc
 use serde_json::json;
 use std::time::{Duration, Instant};
 
+/// QEMU puts an ELF that it was given as `-kernel` into memory again when a
+/// machine wakes from S3 (hw/core/loader.c, `rom_reset`), right over a system
+/// that was woken from disk before: Linux must not use that place. No loader of
+/// a real machine does so.
+const KEEP_OFF: &str = "memmap=2M$16M";
+
 fn begin(name: &str, options: Options) -> Result<Life, Failure> {
     Ok(Life::begin(&Artefacts::from_environment()?, name, options)?)
 }
@@ -124,6 +130,7 @@ fn power_lost_while_suspended_is_a_wake_up_from_the_disk() -> Result<(), Failure
         disk: DiskKind::VirtioBlk,
         cpus: 4,
         cpu: "max,la57=off".into(),
+        command_line: KEEP_OFF.into(),
         ..Options::default()
     };
     let mut life = begin("power-lost", options)?;
@@ -139,9 +146,8 @@ fn power_lost_while_suspended_is_a_wake_up_from_the_disk() -> Result<(), Failure
         let path = "/sys/devices/system/cpu/cpu3/online".into();
         life.guest.call(Call::Write { path, contents: contents.into() })?;
     }
-    linux_suspends(&mut life, 1)?;
     let attempt = life.dormouse("sleep", &["--both"])?;
-    life.suspended(&attempt, 2)?;
+    life.suspended(&attempt, 1)?;
     wake_from_ram(&mut life, &attempt)?;
     press_power_button(&mut life)?;
     well(&mut life, &before)?;
@@ -150,13 +156,14 @@ fn power_lost_while_suspended_is_a_wake_up_from_the_disk() -> Result<(), Failure
     let attempt = life.hibernate(&["--reboot"])?;
     let asleep = life.go_down(attempt, "guest-reset")?;
     wake(&mut life, &asleep, &before)?;
+    press_power_button(&mut life)?;
     life.finish()?;
     Ok(())
 }
 
 #[test]
 fn a_reusable_snapshot_is_woken_at_every_start() -> Result<(), Failure> {
-    let options = Options { cpus: 1, ..Options::default() };
+    let options = Options { cpus: 1, command_line: KEEP_OFF.into(), ..Options::default() };
     let mut life = Life::begin_bare(&Artefacts::from_environment()?, "reusable", options)?;
     let attempt = life.dormouse("snapshot", &["--reusable"])?;
     let ran = life.return_from(&attempt)?;
@@ -169,5 +176,9 @@ fn a_reusable_snapshot_is_woken_at_every_start() -> Result<(), Failure> {
         let header = scenario::image(&life)?.header(State::Valid)?;
         assert_eq!(header.kind(), Kind::Reusable);
     }
+    // The platform of a woken Linux is as it left it: its own suspend works.
+    press_power_button(&mut life)?;
+    linux_suspends(&mut life, 1)?;
+    press_power_button(&mut life)?;
     Ok(life.abandon()?)
 }

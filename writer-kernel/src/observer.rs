@@ -28,6 +28,11 @@ impl Observer {
         Self { keys: Some(Keys::new()), ..Self::new(plan, "saved") }
     }
 
+    /// That of the comparison in a rehearsal: it can be asked as well.
+    pub fn of_comparison(plan: &Plan) -> Self {
+        Self { keys: Some(Keys::new()), ..Self::new(plan, "compared") }
+    }
+
     /// The reader's.
     pub fn of_reader(plan: &Plan) -> Self {
         Self::new(plan, "read")

@@ -22,8 +22,8 @@ pub fn compare_with_memory(
     device: &mut Guarded,
     ram: &Ram,
     plan: &CheckedPlan<'_>,
-    observer: &mut Observer,
 ) -> Result<Statistics, Error> {
+    let observer = &mut Observer::of_comparison(plan);
     observer.stage(Stage::Compare)?;
     let start = plan.extents().extents()[0].start;
     let state = plan.image().map_or(State::Valid, Kind::committed);

@@ -308,7 +308,7 @@ fn save_to(
     );
     let mut done = Done { header: Some(header), counts: header.counts, ..Done::default() };
     if plan.flags().contains(Flags::COMPARE) {
-        done.read = rehearse::compare_with_memory(device, ram, plan, observer)?;
+        done.read = rehearse::compare_with_memory(device, ram, plan)?;
     }
     Ok(done)
 }

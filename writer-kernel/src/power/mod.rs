@@ -1,6 +1,7 @@
 //! Powering off and resetting, each with a chain of fallbacks; suspending to
 //! RAM; and the state of ACPI's fixed hardware.
 
+mod chipset;
 pub mod platform;
 mod register;
 pub mod suspend;
@@ -89,7 +90,7 @@ pub fn reset(facts: &PowerFacts) -> ! {
 fn enter(facts: &PowerFacts, [type_a, type_b]: [u32; 2]) {
     const SLP_TYP_MASK: u32 = 0x7 << 10;
     const SLP_EN: u32 = 1 << 13;
-    if type_a == PowerFacts::UNKNOWN {
+    if type_a == PowerFacts::UNKNOWN || !platform::answers(facts) {
         return;
     }
     platform::clear_events(facts);

@@ -22,8 +22,13 @@ const WAK_STS: u32 = 1 << 15;
 /// Linux gives it.
 const ENABLE_US: u64 = 3_000_000;
 
-/// The state as the old kernel left it.
+/// The state as the old kernel left it; nothing is on where the registers do
+/// not answer.
 pub fn capture(facts: &PowerFacts) -> PlatformState {
+    if !answers(facts) {
+        log::warn!("ACPI's registers do not answer: its events cannot be kept");
+        return PlatformState::default();
+    }
     let enable = |status: &Register| read(&pm1_enable(facts, status)) as u16;
     let gpe = |status: &Register, bytes: u32| {
         let mut kept = [0; MAX_GPE_BYTES];
@@ -73,9 +78,15 @@ pub fn clear_events(facts: &PowerFacts) {
     }
 }
 
+/// Whether ACPI's registers are where the tables say: where nobody decodes a
+/// port, it reads as ones.
+pub fn answers(facts: &PowerFacts) -> bool {
+    !facts.pm1a_control.is_there() || read(&facts.pm1a_control) != 0xffff
+}
+
 /// Whether the machine says that it came out of a sleep state.
 pub fn woke(facts: &PowerFacts) -> bool {
-    (read(&facts.pm1a_status) | read(&facts.pm1b_status)) & WAK_STS != 0
+    answers(facts) && (read(&facts.pm1a_status) | read(&facts.pm1b_status)) & WAK_STS != 0
 }
 
 /// Takes the events over from the firmware (§4.8.3.5).

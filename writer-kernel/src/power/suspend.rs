@@ -1,5 +1,6 @@
 //! Suspending to RAM (ACPI S3), and what it takes to come back from there.
 
+use super::chipset::PortBase;
 use super::{enter, platform};
 use crate::arch::paging::direct;
 use crate::arch::{exceptions, time, window};
@@ -75,6 +76,7 @@ pub fn to_ram(plan: &CheckedPlan<'_>) -> Result<(), Error> {
     facs.set_vectors(page.0 as u32, 0);
     log::info!("suspending to RAM; the way back is at {page}");
 
+    let port_base = PortBase::now();
     let elapsed = time::pause();
     // SAFETY: the window lies below 4 GiB, as was just checked; this program's
     // own tables map it at both addresses.
@@ -84,6 +86,7 @@ pub fn to_ram(plan: &CheckedPlan<'_>) -> Result<(), Error> {
         exceptions::init();
         console::open(plan.console_port as u16, plan.console_baud);
     }
+    port_base.put_back(facts);
     put(&kept);
     facs.set_vectors(vectors.0, vectors.1);
     // A machine may also wake where it stopped, without a reset.
