@@ -156,7 +156,12 @@ impl Attempt {
     /// The guest as it is in an image of the time when this was under way,
     /// although it has ended since.
     pub fn in_its_image(&self) -> Asleep {
-        Asleep { ticket: self.ticket.clone(), asked: self.asked, off: Instant::now() }
+        Asleep {
+            ticket: self.ticket.clone(),
+            asked: self.asked,
+            off: Instant::now(),
+            samples: Vec::new(),
+        }
     }
 }
 
@@ -266,7 +271,7 @@ impl Life {
     /// Waits until the machine is suspended to RAM for the `number`-th time;
     /// when it was. Where the attempt ended instead, its own words are the error.
     pub fn suspended(&mut self, attempt: &Attempt, number: usize) -> Result<Instant, Error> {
-        let waited = self.machine()?.monitor.wait_for_event("SUSPEND", number, POWER_OFF);
+        let waited = self.machine()?.monitor.wait_for_nth("SUSPEND", number, POWER_OFF);
         match waited {
             Ok(at) => Ok(at),
             Err(e) => match self.guest.wait(&attempt.ticket, Duration::ZERO) {
@@ -293,7 +298,8 @@ impl Life {
         self.logged(|life| {
             life.machine()?.monitor.command("system_reset", serde_json::json!({}))?;
             let ended = life.end()?;
-            Ok(Asleep { ticket: attempt.ticket, asked: attempt.asked, off: ended.at })
+            let Ended { at: off, samples, .. } = ended;
+            Ok(Asleep { ticket: attempt.ticket, asked: attempt.asked, off, samples })
         })
     }
 

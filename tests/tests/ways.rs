@@ -64,7 +64,7 @@ fn linux_suspends(life: &mut Life, number: usize) -> Result<f64, Error> {
     let (path, contents) = ("/sys/power/state".to_owned(), "mem".to_owned());
     let ticket = life.guest.ask(Call::Write { path, contents })?;
     let machine = life.machine()?;
-    machine.monitor.wait_for_event("SUSPEND", number, Duration::from_secs(30))?;
+    machine.monitor.wait_for_nth("SUSPEND", number, Duration::from_secs(30))?;
     let asked = Instant::now();
     machine.monitor.command("system_wakeup", json!({}))?;
     match life.guest.wait(&ticket, Duration::from_secs(30))? {

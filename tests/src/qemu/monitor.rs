@@ -61,7 +61,7 @@ impl Monitor {
 
     /// Waits for the `number`-th event of this name since the machine was
     /// started (`SUSPEND`, `WAKEUP`, …); when it came.
-    pub fn wait_for_event(
+    pub fn wait_for_nth(
         &self,
         name: &str,
         number: usize,
