@@ -1,6 +1,7 @@
 //! The end-to-end harness: real Linux guests in QEMU that are put to sleep and
 //! woken, and judged by their own programs and by QEMU's own eyes.
 
+pub mod action;
 mod artefacts;
 pub mod bench;
 pub mod checks;
@@ -23,6 +24,7 @@ mod socket;
 pub mod swsusp;
 pub mod torture;
 
+pub use action::Action;
 pub use artefacts::Artefacts;
 pub use entry::Entry;
 pub use error::{Error, Failure};

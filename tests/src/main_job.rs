@@ -1,6 +1,7 @@
 //! The main job: a real Linux sleeps on a disk and wakes, and Linux's own
 //! hibernation beside it.
 
+use crate::action::{Action, Trip};
 use crate::artefacts::Artefacts;
 use crate::checks::{self, Check};
 use crate::compare::ImageFile;
@@ -8,7 +9,7 @@ use crate::disk;
 use crate::error::Error;
 use crate::fill::{Fill, SECOND_DISK};
 use crate::life::{Life, Options};
-use crate::qemu;
+use crate::qemu::{self, Ended};
 use crate::report::{Cycle, Machine, Report, Said, Sleep, Wake};
 use crate::swsusp;
 use dormouse_handoff::image::State;
@@ -31,7 +32,9 @@ const LAST: &str = "last";
 pub struct MainJob {
     /// The guest; where its disks are kept, so is the stamped ELF.
     pub options: Options,
-    /// Hibernations in one life.
+    /// What is done to it.
+    pub action: Action,
+    /// How often in one life.
     pub cycles: u32,
     /// Whether to compare with Linux's own hibernation.
     pub swsusp: bool,
@@ -77,6 +80,7 @@ impl MainJob {
             },
             window_bytes: None,
             cycles: Vec::new(),
+            trips: Vec::new(),
             checks: Vec::new(),
             swsusp: None,
             write_rate_ratio: None,
@@ -100,6 +104,14 @@ impl MainJob {
                 1 => words.to_owned(),
                 all => format!("{words} ({number} of {all})"),
             };
+            if self.action.end().is_none() {
+                progress.step(&name(&format!("{}, and comparing", self.action.name())));
+                let trip = Trip::make(&mut life, self.action, number as usize, &before)?;
+                let good = checks::all_good(&trip.checks);
+                report.trips.push(trip);
+                good.map_err(|e| life.with_log(e))?;
+                continue;
+            }
             let cycle = self.cycle(&mut life, &|words| progress.step(&name(words)), &before)?;
             report.window_bytes = Some(cycle.pages.window * 4096);
             report.cycles.push(cycle);
@@ -112,7 +124,7 @@ impl MainJob {
         if self.options.keep_disks {
             disk::extract_ext4(&second, STAMPED, &folder.join(STAMPED))?;
         }
-        if self.swsusp {
+        if self.swsusp && self.action.end().is_some() {
             progress.step("hibernating and waking with Linux's own");
             let options = swsusp::options(&self.options, false);
             let linux = Life::begin(artefacts, "last-swsusp", options)?;
@@ -141,6 +153,9 @@ impl MainJob {
         if self.options.keep_disks {
             arguments.extend(["--keep-stamped", &stamped]);
         }
+        if self.action == Action::Reboot {
+            arguments.push("--reboot");
+        }
         let attempt = life.hibernate(&arguments)?;
         let memory = life.folder.join("memory.raw");
         if self.dump_memory {
@@ -151,7 +166,7 @@ impl MainJob {
             qemu::dump_memory(&mut machine.monitor, chipset, bytes, &memory)?;
             machine.console.type_keys(" ")?;
         }
-        let asleep = life.fall_asleep(attempt)?;
+        let asleep = life.go_down(attempt, self.action.end().unwrap_or(Ended::POWER_OFF))?;
         let image = ImageFile::open(&life.target_disk(), life.options.target_start())?;
         let header = image.header(State::Valid)?;
         let mut checks = Vec::new();

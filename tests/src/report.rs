@@ -1,5 +1,6 @@
 //! What the main job found, as `report.json` and as a table.
 
+use crate::action::Trip;
 use crate::checks::Check;
 use crate::error::Error;
 use crate::swsusp::Swsusp;
@@ -23,6 +24,8 @@ pub struct Report {
     pub window_bytes: Option<u64>,
     /// Each hibernation with its wake-up.
     pub cycles: Vec<Cycle>,
+    /// Each trip that did not end in a wake-up from the disk.
+    pub trips: Vec<Trip>,
     /// What was looked at in the end.
     pub checks: Vec<Check>,
     /// Linux's own hibernation in the same run; `None`: not asked for.
@@ -208,6 +211,9 @@ impl Report {
         for (number, cycle) in (1..).zip(&self.cycles) {
             cycle.rows(number, &mut table);
         }
+        for (number, trip) in (1..).zip(&self.trips) {
+            trip.rows(number, &mut table);
+        }
         if let Some(swsusp) = &self.swsusp {
             swsusp.rows(&mut table);
         }
@@ -260,19 +266,22 @@ fn mib(bytes: u64) -> String {
 
 /// Lines of a name and a value each, one below the other.
 #[derive(Default)]
-struct Table(String);
+pub struct Table(String);
 
 impl Table {
-    fn row(&mut self, name: &str, value: impl std::fmt::Display) {
+    /// A name and a value.
+    pub fn row(&mut self, name: &str, value: impl std::fmt::Display) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.0, "  {name:<20} {value}");
     }
 
-    fn head(&mut self, words: &str) {
+    /// What the rows below are about.
+    pub fn head(&mut self, words: &str) {
         let _ = writeln!(self.0, "\n{words}");
     }
 
-    fn checks(&mut self, checks: &[Check]) {
+    /// A row for each check.
+    pub fn checks(&mut self, checks: &[Check]) {
         for check in checks {
             let mark = if check.good { "✓" } else { "✗" };
             self.row(&format!("{mark} {}", check.what), &check.detail);

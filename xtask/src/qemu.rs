@@ -5,7 +5,7 @@ use crate::progress::Steps;
 use crate::{build, host, kernel, paths};
 use clap::ValueEnum;
 use dormouse_tests::qemu::{Chipset, DiskKind, Firmware};
-use dormouse_tests::{Artefacts, Entry, MainJob, Options};
+use dormouse_tests::{Action, Artefacts, Entry, MainJob, Options};
 use std::path::PathBuf;
 
 /// Put a real Linux in QEMU to sleep on a disk, wake it, and judge it
@@ -36,6 +36,10 @@ pub struct Qemu {
     /// QEMU's processor model; "max" has 5-level paging, "max,la57=off" 4-level
     #[arg(long, default_value = "max")]
     cpu: String,
+    /// What to do: hibernate and power off, hibernate and reset, suspend to RAM
+    /// with an image or without, take a snapshot, rehearse
+    #[arg(long, value_enum, default_value = "off")]
+    action: ActionArgument,
     /// How often to sleep and wake in one life
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     cycles: u32,
@@ -108,6 +112,16 @@ enum FirmwareArgument {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum ActionArgument {
+    Off,
+    Reboot,
+    Both,
+    Suspend,
+    Snapshot,
+    Rehearse,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum MachineArgument {
     Pc,
     Q35,
@@ -157,6 +171,14 @@ impl Qemu {
         };
         MainJob {
             options,
+            action: match self.action {
+                ActionArgument::Off => Action::Off,
+                ActionArgument::Reboot => Action::Reboot,
+                ActionArgument::Both => Action::Both,
+                ActionArgument::Suspend => Action::Suspend,
+                ActionArgument::Snapshot => Action::Snapshot,
+                ActionArgument::Rehearse => Action::Rehearse,
+            },
             cycles: self.cycles,
             swsusp: !self.no_swsusp,
             dump_memory: self.dump_memory,
