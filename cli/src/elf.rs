@@ -171,22 +171,27 @@ pub fn notes(bytes: &[u8]) -> impl Iterator<Item = Note<'_>> {
     })
 }
 
+/// Appends a note as the kernel writes it: name and description are padded to
+/// 4 bytes.
+pub fn push_note(notes: &mut Vec<u8>, name: &str, kind: u32, description: &[u8]) {
+    for word in [name.len() as u32 + 1, description.len() as u32, kind] {
+        notes.extend_from_slice(&word.to_le_bytes());
+    }
+    for part in [[name.as_bytes(), &[0]].concat().as_slice(), description] {
+        notes.extend_from_slice(part);
+        notes.resize(notes.len().next_multiple_of(4), 0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// A note as the kernel writes it.
-    pub fn note(name: &str, kind: u32, description: &[u8]) -> Vec<u8> {
+    fn note(name: &str, kind: u32, description: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        bytes.extend_from_slice(&(name.len() as u32 + 1).to_le_bytes());
-        bytes.extend_from_slice(&(description.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&kind.to_le_bytes());
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.push(0);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes.extend_from_slice(description);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        push_note(&mut bytes, name, kind, description);
         bytes
     }
 

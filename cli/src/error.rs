@@ -128,6 +128,9 @@ impl Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory => {
                 "free some memory, for example by ending a program"
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                "choose another name, or remove what is there"
+            }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => {
                 "somebody uses it: choose another device, or end that use"
             }

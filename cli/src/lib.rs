@@ -11,6 +11,7 @@
 
 pub mod acpi;
 pub mod commands;
+pub mod core_file;
 pub mod door;
 pub mod elf;
 pub mod entropy;

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use dormouse_cli::commands::check::Check;
 use dormouse_cli::commands::discard::Discard;
+use dormouse_cli::commands::extract::Extract;
 use dormouse_cli::commands::inspect::Inspect;
 use dormouse_cli::commands::prepare::Prepare;
 use dormouse_cli::commands::rehearse::Rehearse;
@@ -37,6 +38,7 @@ enum Command {
     Rehearse(Box<Rehearse>),
     Status(Status),
     Inspect(Inspect),
+    Extract(Extract),
     Discard(Discard),
 }
 
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Rehearse(command) => command.run(output),
         Command::Status(command) => command.run(output),
         Command::Inspect(command) => command.run(output),
+        Command::Extract(command) => command.run(output),
         Command::Discard(command) => command.run(output),
     };
     match result {

@@ -33,6 +33,6 @@ mod fake_kernel;
 mod verdicts;
 
 pub use linux_pages::LinuxPages;
-pub use readable::PhysRead;
-pub use translate::Levels;
+pub use readable::{PhysRead, Readable};
+pub use translate::{KernelSpace, Levels, LinearAddr, Tables};
 pub use unsupported::Unsupported;

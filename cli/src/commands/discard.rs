@@ -103,7 +103,7 @@ impl Discard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image_file::tests::{file, image};
+    use crate::image_file::fake::{file, image};
     use dormouse_handoff::image::Layout;
     use std::fs;
     use std::path::Path;

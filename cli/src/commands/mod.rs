@@ -2,8 +2,10 @@
 
 pub mod check;
 pub mod discard;
+pub mod extract;
 pub mod inspect;
 pub mod prepare;
+mod progress;
 pub mod rehearse;
 pub mod sleep;
 pub mod snapshot;

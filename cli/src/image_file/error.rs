@@ -9,6 +9,8 @@ use std::fmt;
 pub enum ImageError {
     /// There is none, or its header is damaged.
     Header(HeaderError),
+    /// There is a header and nothing behind it.
+    Empty,
     /// The device or file ends before the image does, at this byte of it.
     Truncated {
         /// The first byte that was wanted, from the start of device or file.
@@ -22,7 +24,8 @@ pub enum ImageError {
     Table(Table, TableError),
     /// This table has more or fewer entries than the header says.
     Entries(Table),
-    /// A run is of an unknown kind, or not behind its predecessor; its index.
+    /// A run is of an unknown kind, not behind its predecessor, or not of the
+    /// memory that was to be saved; its index.
     Run(usize),
     /// The counts in the header are not those of the runs.
     Counts,
@@ -46,6 +49,7 @@ impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header(error) => write!(f, "{error}"),
+            Self::Empty => write!(f, "there is only a header, and no memory"),
             Self::Truncated { offset } => {
                 write!(f, "the image is cut short: byte {offset} is missing")
             }
@@ -55,7 +59,9 @@ impl fmt::Display for ImageError {
             Self::Entries(table) => {
                 write!(f, "the image's {}: the number of entries is wrong", name(*table))
             }
-            Self::Run(index) => write!(f, "run {index} of the image is out of order or unknown"),
+            Self::Run(index) => {
+                write!(f, "run {index} of the image is out of order, of no memory, or unknown")
+            }
             Self::Counts => write!(f, "the image's runs are not those that its header counts"),
             Self::OutOfData { offset } => {
                 write!(f, "a chunk at byte {offset} lies outside the image's data")

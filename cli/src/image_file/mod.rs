@@ -7,17 +7,20 @@
 mod error;
 mod partitions;
 mod source;
+mod table;
 mod verify;
+mod walk;
 
 pub use error::ImageError;
 pub use source::Source;
-pub use verify::{Verified, verify};
+pub use table::Table;
+pub use verify::verify;
+pub use walk::{Piece, Walk};
 
 use crate::error::{Error, Result};
 use crate::target::direct::Page;
 use dormouse_handoff::image::{
-    Attempts, Chunk, Header, HeaderError, JumpBack, Layout, Region, Run, Section, TableEntry,
-    TableRegion, parse_page,
+    Attempts, Chunk, Header, HeaderError, JumpBack, Layout, Region, Run, Section,
 };
 use dormouse_handoff::plan::{CheckedPlan, PlanError};
 use dormouse_handoff::units::PAGE_SIZE;
@@ -56,6 +59,11 @@ impl ImageFile {
     /// The image's header.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The device or file.
+    pub fn path(&self) -> &Path {
+        self.source.path()
     }
 
     /// Where in the device or file the image begins, in bytes.
@@ -124,20 +132,14 @@ impl ImageFile {
         Ok(String::from_utf8_lossy(&pages.as_bytes()[..used]).into_owned())
     }
 
-    /// The runs, in the order of their pages in the data.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Image`].
-    pub fn runs(&self) -> Result<Vec<Run>> {
-        self.table(self.header.layout().runs, self.header.runs)
+    /// The runs, in the order of memory.
+    pub fn runs(&self) -> Table<'_, Run> {
+        Table::new(self, self.header.layout().runs, self.header.runs)
     }
 
     /// The chunks, in the order of their pages in memory.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Image`].
-    pub fn chunks(&self) -> Result<Vec<Chunk>> {
-        self.table(self.header.layout().chunks, self.header.chunks)
+    pub fn chunks(&self) -> Table<'_, Chunk> {
+        Table::new(self, self.header.layout().chunks, self.header.chunks)
     }
 
     /// The stored bytes of a chunk, as they lie on the disk, unchecked.
@@ -160,29 +162,14 @@ impl ImageFile {
         }
     }
 
-    fn table<E: TableEntry>(&self, region: Region, used: TableRegion) -> Result<Vec<E>> {
-        let mut entries = Vec::new();
-        for sequence in 0..used.pages {
-            let offset = region.offset + sequence * PAGE_SIZE;
-            let page = self.pages(Region { offset, length: PAGE_SIZE })?;
-            let found = parse_page::<E>(page.as_bytes(), self.header.seed(), sequence)
-                .map_err(|e| self.failed(ImageError::Table(E::TABLE, e)))?;
-            entries.extend_from_slice(found);
-        }
-        if entries.len() as u64 == used.entries {
-            Ok(entries)
-        } else {
-            Err(self.failed(ImageError::Entries(E::TABLE)))
-        }
-    }
-
     /// All pages that a region touches.
     fn pages(&self, region: Region) -> Result<Vec<Page>> {
         let count = region.length.div_ceil(PAGE_SIZE);
         self.source.pages(region.offset, count)
     }
 
-    fn failed(&self, fault: ImageError) -> Error {
+    /// The error that tells of a fault in this image.
+    pub fn failed(&self, fault: ImageError) -> Error {
         Error::Image { path: self.source.path().to_owned(), fault }
     }
 }
@@ -209,4 +196,6 @@ fn header_at(source: &Source) -> Result<std::result::Result<Header, HeaderError>
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Header, attempts and jump-back state.
 
-use super::{HEADER_BYTES, Layout, Region, TableRegion};
+use super::{HEADER_BYTES, Layout, Region, RunKind, TableRegion};
 use crate::checksum::{self, Nonce, Seed};
 use crate::mailbox::Statistics;
 use crate::plan::MAX_GPE_BYTES;
@@ -164,6 +164,17 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// The number of pages of this fate.
+    pub const fn of_mut(&mut self, kind: RunKind) -> &mut u64 {
+        match kind {
+            RunKind::Stored => &mut self.stored,
+            RunKind::Zero => &mut self.zero,
+            RunKind::Free => &mut self.free,
+            RunKind::Excluded => &mut self.excluded,
+            RunKind::Window => &mut self.window,
+        }
+    }
+
     /// All pages.
     pub const fn total(&self) -> u64 {
         self.stored + self.zero + self.free + self.excluded + self.window

@@ -92,6 +92,17 @@ impl RunKind {
             _ => None,
         }
     }
+
+    /// The kind's name in messages and in `--json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Zero => "zero",
+            Self::Free => "free",
+            Self::Excluded => "excluded",
+            Self::Window => "window",
+        }
+    }
 }
 
 /// A run of frames that met the same fate.
