@@ -27,6 +27,7 @@ pub mod machine;
 pub mod mailbox;
 pub mod old_kernel;
 pub mod output;
+pub mod picture;
 pub mod planner;
 pub mod preflight;
 pub mod run_dir;

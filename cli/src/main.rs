@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use dormouse_cli::commands::check::Check;
+use dormouse_cli::commands::diff::Diff;
 use dormouse_cli::commands::discard::Discard;
 use dormouse_cli::commands::extract::Extract;
 use dormouse_cli::commands::inspect::Inspect;
@@ -39,6 +40,7 @@ enum Command {
     Status(Status),
     Inspect(Inspect),
     Extract(Extract),
+    Diff(Diff),
     Discard(Discard),
 }
 
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Status(command) => command.run(output),
         Command::Inspect(command) => command.run(output),
         Command::Extract(command) => command.run(output),
+        Command::Diff(command) => command.run(output),
         Command::Discard(command) => command.run(output),
     };
     match result {

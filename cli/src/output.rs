@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::preflight::Finding;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
+use std::time::{Duration, SystemTime};
 
 /// Where output goes.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +104,20 @@ pub fn bytes(count: u64) -> String {
     if count < 1000 { format!("{count} bytes") } else { format!("{value:.1} {unit}") }
 }
 
+/// Seconds since 1970 as a date and time: `2026-11-24 06:05:00 UTC`.
+pub fn date(seconds: u64) -> String {
+    // Years of five digits are damage, and more than humantime prints.
+    const YEAR_10000: u64 = 253_402_300_800;
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    match time.filter(|_| seconds < YEAR_10000) {
+        Some(time) => {
+            let text = humantime::format_rfc3339_seconds(time).to_string();
+            text.replace('T', " ").replace('Z', " UTC")
+        }
+        None => "an unknown time".to_owned(),
+    }
+}
+
 /// A time span in words: `3 h 12 min`.
 pub fn span(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
@@ -124,6 +139,8 @@ mod tests {
         assert_eq!(bytes(375_200_000), "375.2 MB");
         assert_eq!(bytes(999_960_000), "1.0 GB");
         assert_eq!(bytes(u64::MAX), "18446.7 PB");
+        assert_eq!(date(1_795_500_300), "2026-11-24 06:05:00 UTC");
+        assert_eq!(date(u64::MAX), "an unknown time");
         assert_eq!(span(2.04), "2.0 s");
         assert_eq!(span(-1.0), "-1.0 s");
         assert_eq!(span(11_520.0), "3 h 12 min");

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::exit::Exit;
 use crate::image_file::{ImageFile, verify};
 use crate::output::Output;
+use crate::picture::PictureFile;
 use clap::Args;
 use description::Description;
 use std::path::PathBuf;
@@ -25,6 +26,10 @@ pub struct Inspect {
     /// Show the writer's log
     #[arg(long)]
     pub log: bool,
+
+    /// Draw physical memory, as a .png or .svg: stored, free, zero, window
+    #[arg(long, value_name = "PICTURE", value_parser = PictureFile::named)]
+    pub map: Option<PictureFile>,
 
     /// Do not read all of it to check it
     #[arg(long)]
@@ -47,6 +52,9 @@ impl Inspect {
             bar.finish_and_clear();
             description.take_verdict(result.map(drop))?;
         }
+        if let Some(map) = &self.map {
+            map.draw(&image)?;
+        }
         for line in description.lines() {
             output.say(line);
         }
@@ -64,7 +72,7 @@ mod tests {
 
     fn inspect(path: &Path) -> Result<Exit> {
         let image = path.to_owned();
-        Inspect { image, runs: true, log: true, no_verify: false }.run(Output::new(true))
+        Inspect { image, runs: true, log: true, map: None, no_verify: false }.run(Output::new(true))
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod check;
+pub mod diff;
 pub mod discard;
 pub mod extract;
 pub mod inspect;

@@ -4,6 +4,7 @@
 //! file) goes through [`ImageFile`]: each piece comes out only after its
 //! checksum held.
 
+mod diff;
 mod error;
 mod partitions;
 mod source;
@@ -11,6 +12,7 @@ mod table;
 mod verify;
 mod walk;
 
+pub use diff::{Change, diff};
 pub use error::ImageError;
 pub use source::Source;
 pub use table::Table;

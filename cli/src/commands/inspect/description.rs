@@ -170,9 +170,7 @@ impl Description {
 
     fn begun(&self) -> String {
         let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.created));
-        // Years of five digits are damage, and more than humantime prints.
-        let date = time.filter(|_| self.created < 253_402_300_800);
-        let date = date.map_or("?".into(), |t| humantime::format_rfc3339_seconds(t).to_string());
+        let date = output::date(self.created);
         match time.and_then(|time| SystemTime::now().duration_since(time).ok()) {
             Some(ago) => format!("{date}, {} ago", output::span(ago.as_secs_f64())),
             None => date,
