@@ -21,9 +21,12 @@ struct Console {
     uart: Option<Uart16550<PioBackend>>,
     log: [u8; LOG_BYTES],
     used: usize,
+    /// A line of progress stands there, to be written over.
+    progress: bool,
 }
 
-static CONSOLE: Mutex<Console> = Mutex::new(Console { uart: None, log: [0; LOG_BYTES], used: 0 });
+static CONSOLE: Mutex<Console> =
+    Mutex::new(Console { uart: None, log: [0; LOG_BYTES], used: 0, progress: false });
 static MUTED: AtomicBool = AtomicBool::new(false);
 
 struct Logger;
@@ -36,6 +39,10 @@ impl log::Log for Logger {
     fn log(&self, record: &log::Record<'_>) {
         // An exception may have interrupted a line: rather lose one than hang.
         let Some(mut console) = CONSOLE.try_lock() else { return };
+        if core::mem::take(&mut console.progress) {
+            // The line is gone before the next one begins.
+            console.send_all(CLEARED);
+        }
         let us = time::now_us();
         let mark = if record.level() <= log::Level::Error { "error: " } else { "" };
         let _ = writeln!(
@@ -69,7 +76,33 @@ impl Write for Log<'_> {
     }
 }
 
+/// Back to the line's beginning, and clear it (ECMA-48, CR and EL).
+const CLEARED: &str = "\r\x1b[K";
+
+/// To the line alone, not to the log.
+struct Passing<'a>(&'a mut Console);
+
+impl Write for Passing<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.send_all(text);
+        Ok(())
+    }
+}
+
+/// Shows how far it is, in one line that the next call writes over. It is not
+/// kept in the log.
+pub fn show_progress(words: fmt::Arguments<'_>) {
+    let Some(mut console) = CONSOLE.try_lock() else { return };
+    let console = &mut *console;
+    console.progress = true;
+    let _ = write!(Passing(console), "{CLEARED}{words}");
+}
+
 impl Console {
+    fn send_all(&mut self, text: &str) {
+        text.bytes().for_each(|byte| self.send(byte));
+    }
+
     fn send(&mut self, byte: u8) {
         if MUTED.load(Relaxed) {
             return;

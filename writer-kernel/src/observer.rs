@@ -2,6 +2,7 @@
 //! go back, and the faults that tests ask for.
 
 use crate::arch::time;
+use crate::console;
 use crate::failure;
 use crate::keys::{self, Keys};
 use alloc::vec::Vec;
@@ -10,12 +11,13 @@ use dormouse_transfer::error::Error;
 use dormouse_transfer::save;
 
 /// How often progress is told, in microseconds.
-const INTERVAL_US: u64 = 1_000_000;
+const INTERVAL_US: u64 = 500_000;
 
 /// Tells the console, and plays the plan's fault.
 pub struct Observer {
     fault: Option<(Stage, Fault)>,
     verb: &'static str,
+    began_us: u64,
     next_us: u64,
     log: Vec<u8>,
     /// `None` where there is no going back.
@@ -47,7 +49,23 @@ impl Observer {
             _ => None,
         };
         let fault = Stage::from_number(plan.fault_stage).zip(fault);
-        Self { fault, verb, next_us: time::now_us() + INTERVAL_US, log: Vec::new(), keys: None }
+        let began_us = time::now_us();
+        let next_us = began_us + INTERVAL_US;
+        Self { fault, verb, began_us, next_us, log: Vec::new(), keys: None }
+    }
+
+    /// Shows how far it is: MiB of memory dealt with, left out or moved, and the
+    /// time that the rest takes at the rate so far.
+    fn show(&self, now: u64, done: u64, total: u64) {
+        let elapsed_us = (now - self.began_us).max(1);
+        let mib_s = (done >> 8) * 1_000_000 / elapsed_us;
+        let left_s = total.saturating_sub(done) * elapsed_us / done.max(1) / 1_000_000;
+        console::show_progress(format_args!(
+            "{} {} of {} MiB, {mib_s} MiB/s, {left_s} s left",
+            self.verb,
+            done >> 8,
+            total >> 8,
+        ));
     }
 
     fn heed_user(&mut self) -> Result<(), Error> {
@@ -83,7 +101,7 @@ impl save::Observer for Observer {
         }
         if stage == Stage::Commit {
             // What comes after is not in the image: the image must be written first.
-            self.log = crate::console::with_log(<[u8]>::to_vec);
+            self.log = console::with_log(<[u8]>::to_vec);
         }
         self.play(stage)
     }
@@ -93,7 +111,7 @@ impl save::Observer for Observer {
         let now = time::now_us();
         if now >= self.next_us {
             self.next_us = now + INTERVAL_US;
-            log::info!("{} {} of {} MiB", self.verb, done >> 8, total >> 8);
+            self.show(now, done, total);
         }
         Ok(())
     }
