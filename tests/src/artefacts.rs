@@ -82,6 +82,17 @@ impl Artefacts {
         &self.kernel
     }
 
+    /// The test kernel with its symbols and types, for debuggers: the build
+    /// leaves it beside the bzImage.
+    pub fn kernel_with_symbols(&self) -> Result<PathBuf, Error> {
+        let path = self.kernel.with_file_name("vmlinux");
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(Error::Artefact { path, made_by: "cargo xtask kernel" })
+        }
+    }
+
     /// A distribution's kernel, which has no KEXEC_JUMP: Debian's newest for
     /// virtual machines.
     pub fn distribution_kernel(&self) -> Result<PathBuf, Error> {

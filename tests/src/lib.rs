@@ -11,6 +11,7 @@ mod entry;
 mod error;
 mod fill;
 mod guest;
+pub mod host_program;
 mod inbox;
 mod initramfs;
 pub mod judge;

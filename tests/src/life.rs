@@ -37,7 +37,7 @@ const SECOND_BYTES: u64 = 384 << 20;
 
 /// Files in a life's folder.
 const INITRAMFS: &str = "initramfs";
-const TARGET_DISK: &str = "dormouse.img";
+const TARGET_DISK: &str = "disk.img";
 const SECOND_DISK_IMAGE: &str = "second.img";
 
 /// What a guest is like.

@@ -49,6 +49,13 @@ pub const FOR_BENCHMARKS: &[Need] = &[
     Need("makedumpfile", "/usr/bin/makedumpfile"),
 ];
 
+/// To have an image judged by others.
+pub const FOR_CORES: &[Need] = &[
+    Need("crash", "/usr/bin/crash"),
+    Need("gdb", "/usr/bin/gdb"),
+    Need("makedumpfile", "/usr/bin/makedumpfile"),
+];
+
 /// A Debian package, and a file that shows that it is installed.
 pub struct Need(&'static str, &'static str);
 

@@ -41,7 +41,7 @@ pub fn ensure() -> Result<PathBuf, Error> {
 /// last, so that neither an interruption nor a second build leaves half a
 /// kernel.
 fn build(config: &Path, wanted: &str, folder: &Path) -> Result<(), Error> {
-    eprintln!("building the test kernel (4 minutes on two cores, once)");
+    eprintln!("building the test kernel (5 to 8 minutes on two cores, once)");
     let mut tree = folder.as_os_str().to_owned();
     tree.push(format!(".building-{}", std::process::id()));
     let tree = PathBuf::from(tree);
@@ -76,9 +76,13 @@ fn build_in(tree: &Path, config: &Path, wanted: &str, folder: &Path) -> Result<(
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     shell::run(make().arg(format!("-j{jobs}")).arg("bzImage"))?;
     fs::create_dir_all(folder).map_err(Error::file("making", folder))?;
-    for (built, name) in
-        [(".config", "config"), ("System.map", "System.map"), ("arch/x86/boot/bzImage", "bzImage")]
-    {
+    // bzImage last: whoever finds it finds the others.
+    for (built, name) in [
+        (".config", "config"),
+        ("System.map", "System.map"),
+        ("vmlinux", "vmlinux"),
+        ("arch/x86/boot/bzImage", "bzImage"),
+    ] {
         let (built, kept) = (tree.join(built), folder.join(name));
         fs::rename(&built, &kept).map_err(Error::file("moving", built))?;
     }

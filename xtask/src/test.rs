@@ -90,6 +90,7 @@ fn bare_metal() -> Result<(), Error> {
 }
 
 fn all_scenarios() -> Result<(), Error> {
+    host::ensure(host::FOR_CORES)?;
     shell::run(scenarios()?.args(["--test", "*", "--no-fail-fast", "--", SIDE_BY_SIDE]))
 }
 

@@ -28,7 +28,7 @@ pub fn grub(file: &Path, commands: &str, files: &[(&str, &Path)]) -> Result<(), 
     for (name, from) in files {
         fs::copy(from, root.join(name)).map_err(Error::host(tried()))?;
     }
-    host_program(Command::new("grub-mkrescue").arg("-o").arg(file).arg(&root))?;
+    host_program::run(Command::new("grub-mkrescue").arg("-o").arg(file).arg(&root))?;
     fs::remove_dir_all(&root).map_err(Error::host(tried()))
 }
 
@@ -40,16 +40,16 @@ pub fn fat(file: &Path, files: &[(&str, &Path)]) -> Result<(), Error> {
     written.map_err(Error::host(format!("partitioning {}", file.display())))?;
     let image = format!("{}@@{PARTITION}", file.display());
     let blocks = ((FAT_DISK_BYTES - PARTITION) / BLOCK).to_string();
-    host_program(Command::new("mformat").args(["-i", &image, "-T", &blocks, "::"]))?;
+    host_program::run(Command::new("mformat").args(["-i", &image, "-T", &blocks, "::"]))?;
     for (name, from) in files {
         let mut folder = String::from("::");
         for part in Path::new(name).parent().into_iter().flat_map(Path::iter) {
             folder = format!("{folder}/{}", part.display());
             let mut make = Command::new("mmd");
-            host_program(make.args(["-D", "s", "-i", &image, &folder]))?;
+            host_program::run(make.args(["-D", "s", "-i", &image, &folder]))?;
         }
         let to = format!("::/{name}");
-        host_program(Command::new("mcopy").args(["-i", &image]).arg(from).arg(&to))?;
+        host_program::run(Command::new("mcopy").args(["-i", &image]).arg(from).arg(&to))?;
     }
     Ok(())
 }
@@ -59,7 +59,8 @@ pub fn u_boot_script(file: &Path, commands: &str) -> Result<(), Error> {
     let text = file.with_extension("txt");
     fs::write(&text, commands).map_err(Error::host(format!("writing {}", text.display())))?;
     let mut mkimage = Command::new("mkimage");
-    host_program(mkimage.args(["-A", "x86", "-T", "script", "-d"]).arg(text).arg(file))
+    host_program::run(mkimage.args(["-A", "x86", "-T", "script", "-d"]).arg(text).arg(file))
+        .map(drop)
 }
 
 /// A master boot record with one active EFI system partition (UEFI 2.10, 5.2.1).

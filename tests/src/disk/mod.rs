@@ -6,6 +6,7 @@ pub mod medium;
 pub use gpt::{PARTITION_START, write_one_partition};
 
 use crate::error::Error;
+use crate::host_program;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -26,31 +27,18 @@ pub fn ext4(file: &Path, bytes: u64) -> Result<(), Error> {
 pub fn format_ext4(file: &Path) -> Result<(), Error> {
     // Nothing left for the guest to initialise in the background.
     let options = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
-    host_program(Command::new("/sbin/mkfs.ext4").args(options).arg(file))
+    host_program::run(Command::new("/sbin/mkfs.ext4").args(options).arg(file)).map(drop)
 }
 
 /// Checks the ext4 file system on a disk; an error unless it is clean.
 pub fn check_ext4(file: &Path) -> Result<(), Error> {
-    host_program(Command::new("/sbin/e2fsck").args(["-f", "-n"]).arg(file))
+    host_program::run(Command::new("/sbin/e2fsck").args(["-f", "-n"]).arg(file)).map(drop)
 }
 
 /// Copies a file out of the ext4 file system on a disk that nobody uses.
 pub fn extract_ext4(disk: &Path, name: &str, to: &Path) -> Result<(), Error> {
     let request = format!("dump /{name} {}", to.display());
-    host_program(Command::new("/sbin/debugfs").args(["-R", &request]).arg(disk))?;
+    host_program::run(Command::new("/sbin/debugfs").args(["-R", &request]).arg(disk))?;
     // debugfs ends well even where there is no such file.
     if to.exists() { Ok(()) } else { Err(Error::verdict(format!("no {name} on the disk"))) }
-}
-
-/// Runs a program of the host; an error with its words unless it ends well.
-pub fn host_program(command: &mut Command) -> Result<(), Error> {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let output = command.output().map_err(Error::host(&*line))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let words = [output.stdout, output.stderr].concat();
-    let outcome = format!("{}: {}", output.status, String::from_utf8_lossy(&words).trim());
-    Err(Error::Program { command: line, outcome })
 }

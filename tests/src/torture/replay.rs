@@ -151,5 +151,5 @@ pub fn same(one: &Path, other: &Path) -> Result<bool, Error> {
 }
 
 fn run(command: &mut Command) -> Result<(), Error> {
-    crate::disk::host_program(command)
+    crate::host_program::run(command).map(drop)
 }
