@@ -510,6 +510,17 @@ impl Life {
         target_disk(&self.options, &self.folder)
     }
 
+    /// A page of the target, as the host sees it.
+    pub fn target_page(&self, number: u64) -> Result<Vec<u8>, Error> {
+        use std::os::unix::fs::FileExt;
+        let path = self.target_disk();
+        let mut page = vec![0; 4096];
+        let at = self.options.target_start() + number * page.len() as u64;
+        let read = std::fs::File::open(&path).and_then(|disk| disk.read_exact_at(&mut page, at));
+        read.map_err(Error::host(format!("reading {}", path.display())))?;
+        Ok(page)
+    }
+
     /// The second disk's image on the host.
     pub fn second_disk(&self) -> PathBuf {
         self.folder.join(SECOND_DISK_IMAGE)

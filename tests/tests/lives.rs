@@ -77,10 +77,18 @@ fn a_swap_partition_is_swap_again_after_the_wake_up() -> Result<(), Failure> {
     let mut life = begin("swap-partition", options)?;
     let before = life.fill(&Fill::light())?;
     let target = life.target()?;
-    for program in ["mkswap", "swapon"] {
-        let ran = life.guest.run(&[program, &target])?;
+    for program in [&["mkswap", "-L", "winter"][..], &["swapon"]] {
+        let ran = life.guest.run(&[program, &[&target]].concat())?;
         life.logged(|_| scenario::said(&ran, 0, &[]))?;
     }
+    // Label and UUID are in the first page.
+    let priority = |swaps: &str| -> Option<String> {
+        Some(swaps.lines().last()?.split_whitespace().last()?.to_owned())
+    };
+    let priority_before = priority(&life.guest.run(&["cat", "/proc/swaps"])?.stdout);
+    let synced = life.guest.run(&["sync"])?;
+    life.logged(|_| scenario::said(&synced, 0, &[]))?;
+    let first_page = life.target_page(0)?;
     let asleep = scenario::sleep(&mut life, &[])?;
     let swapon = life.beside(|guest| guest.run(&["swapon", &target]))?;
     assert_ne!(swapon.code, Some(0), "swapon took a partition that holds an image");
@@ -88,6 +96,8 @@ fn a_swap_partition_is_swap_again_after_the_wake_up() -> Result<(), Failure> {
     scenario::wake(&mut life, &asleep, &before)?;
     let swaps = life.guest.run(&["cat", "/proc/swaps"])?;
     life.logged(|_| scenario::said(&swaps, 0, &[&target]))?;
+    assert_eq!(priority(&swaps.stdout), priority_before, "{}", swaps.stdout);
+    assert!(life.target_page(0)? == first_page, "another first page than before");
     life.finish()?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::system::System;
 use crate::target::direct::{Direct, Page};
 use crate::target::{Device, usage};
 use clap::Args;
-use dormouse_handoff::image::{Header, HeaderError, State};
+use dormouse_handoff::image::{Header, HeaderError, Kind, State};
 use rustix::fs::{FileType, stat};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -18,8 +18,14 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 pub struct Discard {
     /// The disk, partition or file with the image
-    #[arg(value_name = "IMAGE-OR-DEVICE")]
-    pub image: PathBuf,
+    #[arg(value_name = "IMAGE-OR-DEVICE", required_unless_present = "stale")]
+    pub image: Option<PathBuf>,
+
+    /// Give up whatever sleeps on any disk or partition: for the start of a
+    /// system that did not wake, before a file system is mounted for writing.
+    /// Snapshots, which may be woken more than once, stay
+    #[arg(long, conflicts_with = "image")]
+    pub stale: bool,
 }
 
 #[derive(Serialize)]
@@ -36,10 +42,52 @@ impl Discard {
     /// [`Error::Image`] where there is none, [`Error::NotFree`] where the
     /// device is in use, [`Error::Io`].
     pub fn run(&self, output: Output) -> Result<Exit> {
+        match &self.image {
+            Some(image) => One { image }.discard(output)?,
+            None => discard_stale(&System::this(), output)?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Gives up every image on the system's block devices that could be woken, or
+/// was cut off. All are tried; the last error is returned.
+fn discard_stale(system: &System, output: Output) -> Result<()> {
+    let mut result = Ok(());
+    for name in system.names("/sys/class/block") {
+        // As udev names them (Linux drivers/base/core.c, device_get_devnode).
+        let image = PathBuf::from("/dev").join(name.replace('!', "/"));
+        // Drives without a medium cannot be read, and hold no image.
+        let page = Direct::reading(&system.path(&image)).and_then(|disk| disk.read(0));
+        if page.is_ok_and(|page| is_stale(&page))
+            && let Err(error) = (One { image: &image }.discard(output))
+        {
+            output.warn(error.to_string());
+            result = Err(error);
+        }
+    }
+    result
+}
+
+/// Whether an image begins with this page that must not outlive the start of
+/// another system.
+fn is_stale(page: &Page) -> bool {
+    Header::parse(&page.0).is_ok_and(|header| {
+        header.kind == Kind::Once as u32 && matches!(header.state(), State::Valid | State::Writing)
+    })
+}
+
+/// One image.
+struct One<'a> {
+    image: &'a PathBuf,
+}
+
+impl One<'_> {
+    fn discard(&self, output: Output) -> Result<()> {
         let disk = self.claim()?;
         let header = Header::parse(&disk.read(0)?.0).map_err(|error| self.failed(error))?;
         // A page that cannot be read back whole is worth nothing at its place.
-        let kept = ImageFile::open(&self.image).and_then(|image| image.kept_page());
+        let kept = ImageFile::open(self.image).and_then(|image| image.kept_page());
         let was = header.state();
         let kept = match kept {
             Ok(page) => page,
@@ -51,21 +99,21 @@ impl Discard {
         };
         let settled = kept_page::put_back(&disk, &header, &kept)?;
         self.tell(output, was, settled);
-        Ok(Exit::Done)
+        Ok(())
     }
 
     /// Opens the device so that nobody else can use it meanwhile.
     fn claim(&self) -> Result<Direct> {
-        let stat = stat(&self.image).map_err(|errno| Error::Io {
+        let stat = stat(self.image).map_err(|errno| Error::Io {
             doing: "look at",
             path: self.image.clone(),
             source: errno.into(),
         })?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::BlockDevice {
-            return Direct::file(&self.image);
+            return Direct::file(self.image);
         }
         let system = System::this();
-        if let Ok(device) = Device::at(&system, &self.image)
+        if let Ok(device) = Device::at(&system, self.image)
             && !usage::uses(&system, &device).is_empty()
         {
             return Err(Error::NotFree {
@@ -74,7 +122,7 @@ impl Discard {
                 advice: "name the device that has the image".to_owned(),
             });
         }
-        Direct::claiming(&self.image)
+        Direct::claiming(self.image)
     }
 
     fn tell(&self, output: Output, was: State, settled: Settled) {
@@ -89,7 +137,7 @@ impl Discard {
             output.say("  what was there before it is put back (a swap area can be used again)");
         }
         output.object(&Discarded {
-            image: &self.image,
+            image: self.image,
             was: was.name(),
             put_back: settled == Settled::PutBack,
         });
@@ -107,9 +155,10 @@ mod tests {
     use dormouse_handoff::image::Layout;
     use std::fs;
     use std::path::Path;
+    use zerocopy::IntoBytes;
 
     fn discard(path: &Path) -> Result<Exit> {
-        Discard { image: path.to_owned() }.run(Output::new(true))
+        Discard { image: Some(path.to_owned()), stale: false }.run(Output::new(true))
     }
 
     #[test]
@@ -119,6 +168,24 @@ mod tests {
         let bytes = fs::read(file.path()).unwrap();
         assert!(bytes[..4096].iter().all(|byte| *byte == 0x5a));
         assert_eq!(discard(file.path()).unwrap_err().exit(), Exit::BadImage, "no image any more");
+    }
+
+    #[test]
+    fn only_what_could_be_woken_once_is_stale() {
+        let stale = |state, kind: Kind| {
+            let mut bytes = image(state);
+            let mut header = Header::parse(&bytes[..]).unwrap();
+            header.kind = kind as u32;
+            header.seal();
+            bytes[..size_of::<Header>()].copy_from_slice(header.as_bytes());
+            let mut page = Page::zero();
+            page.0.copy_from_slice(&bytes[..4096]);
+            is_stale(&page)
+        };
+        assert!(stale(State::Valid, Kind::Once) && stale(State::Writing, Kind::Once));
+        assert!(!stale(State::Consumed, Kind::Once) && !stale(State::Discarded, Kind::Once));
+        assert!(!stale(State::Valid, Kind::Reusable));
+        assert!(!is_stale(&Page::zero()));
     }
 
     #[test]
