@@ -2,9 +2,31 @@
 //! put back as the very last step.
 
 use crate::error::Result;
-use crate::target::direct::{Direct, Page};
+use crate::target::direct::Page;
 use dormouse_handoff::image::{Header, State};
+use std::ops::Range;
 use zerocopy::IntoBytes;
+
+/// A target's first page. A trait, so that power cuts can be tried out on it.
+pub trait FirstPage {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::error::Error::Io).
+    fn read(&self) -> Result<Page>;
+
+    /// Writes a part of it, whole blocks, and waits until they are durable.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::error::Error::Io).
+    fn write(&self, page: &Page, part: Range<usize>) -> Result<()>;
+
+    /// Makes Linux forget what it has cached of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::error::Error::Io).
+    fn forget_cache(&self) -> Result<()>;
+}
 
 /// What was done to a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +42,28 @@ pub enum Settled {
 /// A page of zeros means that nothing was there before; the header then stays
 /// and tells what the rest of the target is.
 ///
+/// The header's own block comes last: a page is more than one block on most
+/// disks, and whoever is cut off before the last one finds a header that says
+/// where the page is kept.
+///
 /// # Errors
 /// [`Error::Io`](crate::error::Error::Io). After an error the image is either
 /// unusable already, or untouched.
-pub fn put_back(disk: &Direct, header: &Header, kept: &Page) -> Result<Settled> {
+pub fn put_back(disk: &impl FirstPage, header: &Header, kept: &Page) -> Result<Settled> {
+    let block = header.block_size as usize;
     if matches!(header.state(), State::Valid | State::Writing | State::Inert) {
-        let mut page = disk.read(0)?;
+        let mut page = disk.read()?;
         let discarded = header.with_state(State::Discarded);
         page.0[..size_of::<Header>()].copy_from_slice(discarded.as_bytes());
-        disk.write(0, &page, header.block_size as usize)?;
+        disk.write(&page, 0..block)?;
     }
     let settled = if kept.is_zero() {
         Settled::HeaderStays
     } else {
-        disk.write(0, kept, kept.0.len())?;
+        if block < kept.0.len() {
+            disk.write(kept, block..kept.0.len())?;
+        }
+        disk.write(kept, 0..block)?;
         Settled::PutBack
     };
     disk.forget_cache()?;

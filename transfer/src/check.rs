@@ -127,6 +127,65 @@ mod tests {
     }
 
     #[test]
+    fn each_feature_that_is_missing_is_named() {
+        let mut cases = 0;
+        for (word, name) in FEATURE_WORDS.iter().enumerate() {
+            for bit in (0..32).map(|bit| 1u32 << bit) {
+                let mut needs = here();
+                needs.cpu_features = [u32::MAX; 8];
+                let mut present = needs;
+                present.cpu_features[word] &= !bit;
+                let result = machine(&needs, &present);
+                if NOT_FEATURES[word] & bit != 0 {
+                    result.unwrap();
+                    continue;
+                }
+                let Err(Error::Machine(text)) = result else { panic!("{name} {bit:#x}: woken") };
+                assert!(text.contains(&format!("CPUID {name}, bits {bit:#x}")), "{text}");
+                cases += 1;
+            }
+        }
+        tell("a feature of the processor is missing", cases);
+    }
+
+    #[test]
+    fn each_page_that_is_missing_is_named() {
+        let (ram, nvs) = (PageRange::new(16, 200), PageRange::new(300, 20));
+        let range = |range, kind: MemoryKind| MemoryRange { range, kind: kind as u32, reserved: 0 };
+        let needs = [range(ram, MemoryKind::Ram), range(nvs, MemoryKind::AcpiNvs)];
+        let mut cases = 0;
+        for (hurt, name) in [(ram, "RAM"), (nvs, "ACPI NVS memory")] {
+            for missing in hurt.start.0..hurt.end().0 {
+                let present = |kind| {
+                    let all = if kind == MemoryKind::Ram { ram } else { nvs };
+                    if all != hurt {
+                        return alloc::vec![all];
+                    }
+                    let before = PageRange::new(all.start.0, missing - all.start.0);
+                    let after = PageRange::new(missing + 1, all.end().0 - missing - 1);
+                    [before, after].into_iter().filter(|range| range.pages > 0).collect()
+                };
+                let Err(Error::Machine(text)) = memory(&needs, present) else {
+                    panic!("{missing}")
+                };
+                let words = format!("{name} at {}", PageRange::new(missing, 1));
+                assert!(text.contains(&words), "{text}");
+                cases += 1;
+            }
+        }
+        tell("a page of the memory map is missing", cases);
+    }
+
+    fn tell(attack: &str, cases: u64) {
+        dormouse_attacks::record(dormouse_attacks::Attack {
+            promise: 3,
+            attack: attack.into(),
+            cases,
+            command: "cargo test -p dormouse-transfer check".into(),
+        });
+    }
+
+    #[test]
     fn missing_memory_is_named() {
         let needs = [MemoryRange { range: PageRange::new(16, 16), kind: 1, reserved: 0 }];
         let only = |range: PageRange| move |_: MemoryKind| alloc::vec![range];

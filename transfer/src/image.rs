@@ -43,12 +43,16 @@ pub fn begin(
         write_section(stream, buffer, &header, Layout::KEPT_PAGE, &plan.target.kept_page)?;
     // The kept page must be safe before the only other copy is overwritten.
     stream.flush()?;
-    header.seal();
-    let page = &mut buffer.bytes_mut()[..PAGE];
-    page.fill(0);
-    page[..HEADER_BYTES].copy_from_slice(header.as_bytes());
-    stream.write(0, buffer, PAGE)?;
-    stream.flush()?;
+    // The header's block alone: a page of several blocks may be torn, and then
+    // nothing would tell where the old one is kept.
+    let header = write_state(stream, buffer, &header, State::Writing)?;
+    let block = stream.geometry().block_size as usize;
+    if block < PAGE {
+        // With it goes the signature that `swapon` looks for; durable at the
+        // commit.
+        buffer.bytes_mut()[..PAGE].fill(0);
+        stream.write(block as u64, buffer, PAGE - block)?;
+    }
     Ok(header)
 }
 

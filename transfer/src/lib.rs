@@ -35,3 +35,7 @@ mod fakes;
 mod power_cuts;
 #[cfg(test)]
 mod round_trip;
+#[cfg(test)]
+mod small_machine;
+#[cfg(test)]
+mod wrong_images;

@@ -4,10 +4,12 @@
 //! from a cache, and nothing may linger in one.
 
 use crate::error::{Error, Result};
+use crate::kept_page::FirstPage;
 use dormouse_handoff::units::PAGE_SIZE;
 use rustix::fs::{OFlags, fsync};
 use rustix::ioctl::{NoArg, Opcode, ioctl};
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -87,7 +89,10 @@ impl Direct {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, offset: u64, page: &Page, bytes: usize) -> Result<()> {
-        let bytes = &page.0[..bytes.min(page.0.len())];
+        self.write_durably(offset, &page.0[..bytes.min(page.0.len())])
+    }
+
+    fn write_durably(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|e| self.error("write", e))?;
         fsync(&self.file).map_err(|e| self.error("flush", e.into()))
     }
@@ -125,5 +130,19 @@ impl Direct {
 
     fn error(&self, doing: &'static str, source: std::io::Error) -> Error {
         Error::Io { doing, path: self.path.clone(), source }
+    }
+}
+
+impl FirstPage for Direct {
+    fn read(&self) -> Result<Page> {
+        Self::read(self, 0)
+    }
+
+    fn write(&self, page: &Page, part: Range<usize>) -> Result<()> {
+        self.write_durably(part.start as u64, &page.0[part])
+    }
+
+    fn forget_cache(&self) -> Result<()> {
+        Self::forget_cache(self)
     }
 }

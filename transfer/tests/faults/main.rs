@@ -60,10 +60,10 @@ fn assert_harmless(case: &str, disk: &ModelDisk, before: &[u8], after: &[u8]) {
 
 fn every_command_of_a_hibernation(kind: Kind) -> Tally {
     let mut tally = Tally::default();
+    let before = machine::blank_disk();
     for fault in Fault::ALL {
         for n in 0.. {
             let machine = Machine::asleep();
-            let before = machine::blank_disk();
             let disk = machine.disk(kind, before.clone());
             let plan = machine.plan(kind, &disk, &before);
             disk.fail(n, fault);
