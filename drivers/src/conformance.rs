@@ -305,10 +305,13 @@ pub fn a_device_that_was_shut_down_is_quiet_and_takes_nothing<S: Subject>() {
     let subject = S::new();
     let mut device = subject.open();
     assert!(subject.machine().is_bus_master(subject.address()));
+    let page = patterned(subject.machine(), PAGE, 1);
+    device.submit(&request(Direction::Write, 0, &[page], 1)).expect("refused");
     device.shutdown().expect("shutdown");
     device.shutdown().expect("a second shutdown");
+    // Of what was submitted before the device hears no more.
+    device.ring();
     assert!(!subject.machine().is_bus_master(subject.address()));
-    let page = patterned(subject.machine(), PAGE, 1);
     let refused = device.submit(&request(Direction::Write, 0, &[page], 1));
     assert!(matches!(refused, Err(SubmitError::Device(_))));
     device.ring();

@@ -3,7 +3,8 @@
 
 use crate::fakes::FakeMachine;
 use dormouse_handoff::units::Lba;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 
 /// What becomes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +60,7 @@ pub(crate) struct Faults {
     at: Cell<Option<(usize, Fault)>>,
     culprit: Cell<Option<Culprit>>,
     dead: Cell<bool>,
+    fates: RefCell<VecDeque<Option<Fault>>>,
 }
 
 impl Faults {
@@ -69,6 +71,13 @@ impl Faults {
         self.at.set(at);
         self.culprit.set(None);
         self.dead.set(false);
+        self.fates.borrow_mut().clear();
+    }
+
+    /// Says what becomes of each of the next commands.
+    pub fn script(&self, fates: Vec<Option<Fault>>) {
+        self.set(None);
+        *self.fates.borrow_mut() = fates.into();
     }
 
     /// Commands since [`Self::set`].
@@ -95,7 +104,9 @@ impl Faults {
         if self.culprit.get() == Some(command) && repeated() {
             return Some(Fault::Status);
         }
-        let (_, fault) = self.at.get().filter(|(at, _)| *at == number)?;
+        let fate = self.fates.borrow_mut().pop_front().flatten();
+        let planned = || self.at.get().filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let fault = fate.or_else(planned)?;
         self.culprit.set(Some(command));
         self.dead.set(fault == Fault::Dead);
         machine.set_tick(1000);

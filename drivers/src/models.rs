@@ -10,13 +10,18 @@ use crate::queue::{BlockQueue, DeviceError};
 use crate::virtio_blk::model as virtio_blk;
 use dormouse_handoff::plan::{PciAddress, Transport};
 use std::cell::RefMut;
+use std::rc::Rc;
 
 /// What a scripted controller offers to [`ModelDisk`].
 pub(crate) trait Scripted {
     /// Its faults.
     fn faults(&self) -> &Faults;
     /// Starts its driver.
-    fn open(&'static self) -> Result<Box<dyn BlockQueue>, DeviceError>;
+    fn open(self: Rc<Self>) -> Result<Box<dyn BlockQueue>, DeviceError>;
+    /// Has it say `words` of itself.
+    fn introduce(&self, words: &[u8]);
+    /// Has it answer what nobody asked.
+    fn forge(&self, what: u64);
     /// Makes a dead controller one that was just switched on.
     fn revive(&self);
     /// What lies on it.
@@ -53,7 +58,7 @@ impl Kind {
 /// A disk of 512-byte blocks behind a scripted controller.
 pub struct ModelDisk {
     machine: &'static FakeMachine,
-    model: &'static dyn Scripted,
+    model: Rc<dyn Scripted>,
 }
 
 impl ModelDisk {
@@ -65,11 +70,11 @@ impl ModelDisk {
     /// transfers are many commands.
     pub fn new(kind: Kind, machine: &'static FakeMachine, contents: Vec<u8>) -> Self {
         let blocks = contents.len() as u64 / 512;
-        let model: &'static dyn Scripted = match kind {
+        let model: Rc<dyn Scripted> = match kind {
             Kind::Nvme => {
                 machine.add_function(Self::ADDRESS, (0x1b36, 0x0010), (1, 8, 2), 0);
                 let script = nvme::Script { blocks, mdts: 4, ..Default::default() };
-                Box::leak(Box::new(nvme::Model::new(machine, Self::ADDRESS, script)))
+                Rc::new(nvme::Model::new(machine, Self::ADDRESS, script))
             }
             Kind::Ahci | Kind::AhciPlain => {
                 machine.add_function(Self::ADDRESS, (0x8086, 0x2922), (1, 6, 1), 0);
@@ -80,13 +85,13 @@ impl ModelDisk {
                 if kind == Kind::AhciPlain {
                     model.capabilities.set(model.capabilities.get() & !ahci::QUEUES);
                 }
-                model
+                Rc::new(model)
             }
             Kind::VirtioBlk => {
                 machine.add_function(Self::ADDRESS, (0x1af4, 0x1042), (1, 0, 0), 0);
                 let model = virtio_blk::Model::new(machine, 0);
                 model.set_sectors(blocks);
-                Box::leak(Box::new(virtio_blk::Shared { model, address: Self::ADDRESS }))
+                Rc::new(virtio_blk::Shared { model, address: Self::ADDRESS })
             }
         };
         *model.disk() = contents;
@@ -98,13 +103,41 @@ impl ModelDisk {
     /// # Errors
     /// The driver's.
     pub fn open(&self) -> Result<Guarded, DeviceError> {
-        self.model.open().map(Guarded::new)
+        self.model.clone().open().map(Guarded::new)
     }
 
     /// Has the command go wrong that has the number `at` from now on, counted
     /// from 0, those of the driver's own included.
     pub fn fail(&self, at: usize, fault: Fault) {
         self.model.faults().set(Some((at, fault)));
+    }
+
+    /// Says what becomes of each of the next commands.
+    pub fn script(&self, fates: Vec<Option<Fault>>) {
+        self.model.faults().script(fates);
+    }
+
+    /// Has the device say `words` of itself: identify pages of an NVMe
+    /// controller and its namespace, the answer of an ATA disk to IDENTIFY
+    /// DEVICE, features (8 bytes), queue size (4) and configuration (64) of a
+    /// virtio device. It may say of itself what is not so: nothing can be read
+    /// or written then.
+    ///
+    /// # Panics
+    /// Where there are fewer words than that.
+    pub fn introduce(&self, words: &[u8]) {
+        self.model.introduce(words);
+    }
+
+    /// Has the controller answer what nobody asked; which nonsense, `what`
+    /// decides.
+    pub fn forge(&self, what: u64) {
+        self.model.forge(what);
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, us: u64) {
+        self.machine.advance(us);
     }
 
     /// A disk without faults, switched on anew if it was dead.
@@ -133,12 +166,5 @@ impl ModelDisk {
     /// What lies on it.
     pub fn contents(&self) -> Vec<u8> {
         self.model.disk().clone()
-    }
-}
-
-impl Drop for ModelDisk {
-    /// Models live for ever, like the machine; their disks need not.
-    fn drop(&mut self) {
-        *self.model.disk() = Vec::new();
     }
 }

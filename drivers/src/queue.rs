@@ -117,6 +117,18 @@ pub struct Geometry {
     pub can_flush: bool,
 }
 
+impl Geometry {
+    /// Refuses a device that is empty, or that has more bytes than can be
+    /// counted in 64 bits. Every driver asks here before it gives itself out.
+    pub(crate) fn check(&self) -> Result<(), Cause> {
+        match self.blocks.checked_mul(self.block_size.into()) {
+            Some(0) => Err(Cause::Unsupported("the device is empty")),
+            Some(_) => Ok(()),
+            None => Err(Cause::Protocol("more bytes than can be counted in 64 bits")),
+        }
+    }
+}
+
 /// Who a device says it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {

@@ -43,6 +43,17 @@ impl<R: Registers + ?Sized> Registers for &R {
     }
 }
 
+#[cfg(any(test, feature = "model"))]
+impl<R: Registers + ?Sized> Registers for std::rc::Rc<R> {
+    fn read32(&self, offset: usize) -> u32 {
+        (**self).read32(offset)
+    }
+
+    fn write32(&self, offset: usize, value: u32) {
+        (**self).write32(offset, value);
+    }
+}
+
 /// Registers in physical memory.
 pub struct Mmio {
     base: NonNull<u8>,

@@ -98,7 +98,8 @@ impl<'a> ExtentMap<'a> {
                 return Err(ExtentError::Unaligned(i));
             }
             match extent.start.0.checked_add(extent.blocks) {
-                Some(end) if end <= device_blocks => {}
+                // Its last byte can be counted in 64 bits.
+                Some(end) if end <= device_blocks.min(u64::MAX / u64::from(block_size)) => {}
                 _ => return Err(ExtentError::PastEnd(i)),
             }
             for (j, earlier) in extents[..i].iter().enumerate() {
@@ -122,7 +123,7 @@ impl<'a> ExtentMap<'a> {
 
     /// Bytes that all extents hold.
     pub fn capacity(&self) -> u64 {
-        self.extents.iter().map(|e| e.blocks.saturating_mul(self.block_size)).sum()
+        self.extents.iter().map(|e| e.blocks * self.block_size).sum()
     }
 
     /// The block that holds image byte `offset`, and how many blocks of the

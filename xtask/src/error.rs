@@ -36,6 +36,16 @@ pub enum Error {
     Configuration(Vec<String>),
     /// `writer.elf` is not what it must be.
     Writer(String),
+    /// There is no fuzz target of that name; those that there are.
+    NoSuchTarget(String, String),
+    /// Fuzz targets broke; the folder has their own words.
+    Broken(Vec<String>, PathBuf),
+    /// docs/guarantees.md has no place for the table of attacks.
+    NoPlaceForTable,
+    /// docs/unsafe.md is not what the code says.
+    UnsafeListOld,
+    /// A use of `unsafe` without a reason: in which file, what it is.
+    NoReason(String, String),
     /// Several checks failed; their words are on the terminal.
     Checks(Vec<&'static str>),
     /// Parts of the measurements failed; each in its own words.
@@ -78,6 +88,24 @@ impl fmt::Display for Error {
                 lines.join("\n    ")
             ),
             Self::Writer(what) => write!(f, "writer.elf: {what}"),
+            Self::NoSuchTarget(name, all) => {
+                write!(f, "there is no fuzz target {name}; there are {all}")
+            }
+            Self::Broken(names, folder) => write!(
+                f,
+                "broken: {}; their words are in {}, what broke them in fuzz/artifacts",
+                names.join(", "),
+                folder.display()
+            ),
+            Self::NoPlaceForTable => {
+                write!(f, "docs/guarantees.md has no place for the table of attacks")
+            }
+            Self::UnsafeListOld => {
+                write!(f, "docs/unsafe.md is out of date: run `cargo xtask unsafe`")
+            }
+            Self::NoReason(file, what) => {
+                write!(f, "{file}: {what}: no reason given for `unsafe` above it")
+            }
             Self::Checks(names) => write!(f, "failed: {}", names.join(", ")),
             Self::Bench(words) => write!(f, "{}", words.join("\n")),
             Self::MainJob(error) => write!(f, "{error}"),

@@ -5,14 +5,19 @@
 mod bench;
 mod build;
 mod error;
+mod fuzz;
 mod host;
 mod kernel;
+mod miri;
+mod nightly;
 mod paths;
 mod progress;
 mod qemu;
+mod report;
 mod shell;
 mod test;
 mod torture;
+mod unsafe_list;
 mod writer_file;
 
 use clap::{Parser, Subcommand};
@@ -30,20 +35,28 @@ struct Arguments {
 enum Command {
     Bench(bench::Bench),
     Build(build::Build),
+    Fuzz(fuzz::Fuzz),
     Kernel(kernel::Kernel),
+    Miri(miri::Miri),
     Qemu(qemu::Qemu),
+    Report(report::Report),
     Test(test::Test),
     Torture(torture::Torture),
+    Unsafe(unsafe_list::Unsafe),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Bench(command) => command.run(),
         Command::Build(command) => command.run(),
+        Command::Fuzz(command) => command.run(),
         Command::Kernel(command) => command.run(),
+        Command::Miri(command) => command.run(),
         Command::Qemu(command) => command.run(),
+        Command::Report(command) => command.run(),
         Command::Test(command) => command.run(),
         Command::Torture(command) => command.run(),
+        Command::Unsafe(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

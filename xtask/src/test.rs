@@ -2,7 +2,7 @@
 
 use crate::build::{self, cargo};
 use crate::error::Error;
-use crate::{host, paths, qemu, shell};
+use crate::{host, miri, paths, qemu, report, shell, unsafe_list};
 use dormouse_tests::Artefacts;
 use std::process::Command;
 
@@ -30,6 +30,9 @@ pub struct Test {
     /// What a person runs between edits: all but most of the scenarios
     #[arg(long)]
     quick: bool,
+    /// Afterwards write what was tried into docs/guarantees.md
+    #[arg(long)]
+    report: bool,
 }
 
 /// A part of the tests, under the name by which a failure is told.
@@ -48,6 +51,8 @@ impl Test {
             Part { name: "lints", run: lints },
             Part { name: "host tests", run: host_tests },
             Part { name: "bare-metal check", run: bare_metal },
+            Part { name: "list of unsafe code", run: unsafe_list::is_current },
+            Part { name: "Miri", run: miri::where_possible },
             Part { name: "scenarios", run: scenarios },
         ];
         let mut failed = Vec::new();
@@ -57,6 +62,9 @@ impl Test {
                 eprintln!("error: {error}");
                 failed.push(name);
             }
+        }
+        if self.report {
+            report::write()?;
         }
         if failed.is_empty() { Ok(()) } else { Err(Error::Checks(failed)) }
     }

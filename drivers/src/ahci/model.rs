@@ -18,6 +18,7 @@ use crate::registers::Registers;
 use dormouse_handoff::plan::PciAddress;
 use dormouse_handoff::units::{Lba, PhysAddr};
 use std::cell::{Cell, RefCell, RefMut};
+use std::rc::Rc;
 
 /// A disk's status when it is ready, when it failed a command, and before its
 /// first word after a reset.
@@ -186,13 +187,9 @@ pub struct Model {
 
 impl Model {
     /// A controller with these ports, 32 command slots and all abilities.
-    pub fn new(
-        machine: &'static FakeMachine,
-        address: PciAddress,
-        ports: &[Attached],
-    ) -> &'static Self {
+    pub fn new(machine: &'static FakeMachine, address: PciAddress, ports: &[Attached]) -> Self {
         let queues_and_wide = 1 << 30 | 1 << 31;
-        Box::leak(Box::new(Self {
+        Self {
             machine,
             address,
             capabilities: Cell::new(queues_and_wide | 31 << 8 | (ports.len() as u32 - 1)),
@@ -205,7 +202,7 @@ impl Model {
             global: Cell::new(0),
             ports: RefCell::new(ports.iter().map(|kind| FakePort::new(*kind)).collect()),
             faults: Faults::default(),
-        }))
+        }
     }
 
     /// One of the ports.
@@ -492,18 +489,38 @@ impl Scripted for Model {
         &self.faults
     }
 
-    fn open(&'static self) -> Result<Box<dyn BlockQueue>, DeviceError> {
+    fn open(self: Rc<Self>) -> Result<Box<dyn BlockQueue>, DeviceError> {
         let place = Place::controller("ahci", self.address).unit("port", DISK_PORT);
         let endpoint = Endpoint::enable(self.machine, self.address).expect("the fake PCI");
-        let controller = Controller::take_over(self.machine, self)
+        let machine = self.machine;
+        let controller = Controller::take_over(machine, self)
             .map_err(|cause| place.error("take over", cause))?;
-        Ok(Box::new(Disk::start(self.machine, place, endpoint, controller, DISK_PORT)?))
+        Ok(Box::new(Disk::start(machine, place, endpoint, controller, DISK_PORT)?))
+    }
+
+    fn introduce(&self, words: &[u8]) {
+        let mut port = self.port(DISK_PORT as usize);
+        for (word, bytes) in port.identity.iter_mut().zip(words.chunks_exact(2)) {
+            *word = u16::from_le_bytes([bytes[0], bytes[1]]);
+        }
+    }
+
+    fn forge(&self, what: u64) {
+        let mut port = self.port(DISK_PORT as usize);
+        let (kind, what) = (what as u8 & 3, (what >> 8) as u32);
+        match kind {
+            0 => port.stray = what,
+            1 => port.fault(Fault::from_bits_truncate(what)),
+            2 => port.task_file = what & 0xffff | FAILED,
+            _ => (port.stray, port.never_stops) = (0, what & 1 != 0),
+        }
     }
 
     fn revive(&self) {
         for port in self.ports.borrow_mut().iter_mut() {
             port.command = 0;
-            port.halted = false;
+            (port.halted, port.interrupts) = (false, 0);
+            (port.stray, port.never_stops) = (0, false);
             port.reset();
         }
         self.global.set(0);

@@ -14,6 +14,7 @@ use core::cell::{RefCell, RefMut};
 use dormouse_handoff::plan::PciAddress;
 use dormouse_handoff::units::{Lba, PAGE_SIZE, PhysAddr};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use zerocopy::{FromBytes, IntoBytes};
 
 const ENABLE: u32 = 1;
@@ -46,6 +47,8 @@ pub struct Script {
     pub hold: bool,
     /// Every I/O command with this opcode ends with this status.
     pub refuse: Option<(u8, u16)>,
+    /// The identify pages of controller and namespace, whatever is true.
+    pub words: Option<Vec<u8>>,
 }
 
 impl Default for Script {
@@ -68,6 +71,7 @@ impl Default for Script {
             blocks: 16384,
             hold: false,
             refuse: None,
+            words: None,
         }
     }
 }
@@ -116,6 +120,12 @@ struct Queues {
     tail: usize,
     acknowledged: usize,
     odd_round: bool,
+}
+
+impl Queues {
+    fn has_room(&self) -> bool {
+        (self.tail + 1) % self.completion_entries != self.acknowledged
+    }
 }
 
 impl Model {
@@ -185,7 +195,7 @@ impl Model {
     fn post(&self, state: &mut State, id: usize, mut entry: CompletionEntry) {
         let queues = state.queues.get_mut(&id).expect("a completion for no queue");
         let entries = queues.completion_entries;
-        assert!((queues.tail + 1) % entries != queues.acknowledged, "completion queue overflow");
+        assert!(queues.has_room(), "completion queue overflow");
         entry.sq_head = queues.head as u16;
         entry.status |= u16::from(!queues.odd_round);
         self.write(queues.completions + 16 * queues.tail as u64, entry.as_bytes());
@@ -246,7 +256,7 @@ impl Model {
                 let status = self.perform(state, id, &command);
                 let wrong = u16::from(fault == Some(Fault::WrongId));
                 self.answer(state, id, command.cid ^ wrong, status);
-                if fault == Some(Fault::Twice) {
+                if fault == Some(Fault::Twice) && state.queues[&id].has_room() {
                     self.answer(state, id, command.cid, status);
                 }
             }
@@ -449,10 +459,30 @@ impl Scripted for Model {
         &self.faults
     }
 
-    fn open(&'static self) -> Result<Box<dyn BlockQueue>, DeviceError> {
+    fn open(self: Rc<Self>) -> Result<Box<dyn BlockQueue>, DeviceError> {
         let endpoint = Endpoint::enable(self.machine, self.address).expect("the fake PCI");
         let controller = Controller::bring_up(self.machine, endpoint, self)?;
         Ok(Box::new(Namespace::open(controller, 1)?))
+    }
+
+    fn introduce(&self, words: &[u8]) {
+        self.state.borrow_mut().script.words = Some(words[..2 * PAGE].to_vec());
+    }
+
+    fn forge(&self, what: u64) {
+        let state = &mut *self.state.borrow_mut();
+        let [id, cid @ .., status, sq_id, _, _, _] = what.to_le_bytes();
+        let id = usize::from(id & 1);
+        let entry = CompletionEntry {
+            cid: u16::from_le_bytes(cid),
+            sq_id: u16::from(sq_id & 1),
+            status: u16::from(status) << 1,
+            ..Default::default()
+        };
+        let may_write = self.machine.is_bus_master(self.address);
+        if may_write && state.queues.get(&id).is_some_and(Queues::has_room) {
+            self.post(state, id, entry);
+        }
     }
 
     fn revive(&self) {
@@ -471,6 +501,11 @@ impl Scripted for Model {
 
 fn identify(script: &Script, what: u32, nsid: u32) -> Vec<u8> {
     let mut data = vec![0; PAGE];
+    match (&script.words, what) {
+        (Some(words), cns::CONTROLLER) => return words[..PAGE].to_vec(),
+        (Some(words), cns::NAMESPACE) => return words[PAGE..].to_vec(),
+        _ => {}
+    }
     match what {
         cns::CONTROLLER => {
             data[4..24].copy_from_slice(b"  S3RIAL            ");

@@ -74,6 +74,7 @@ impl<R: Registers> Namespace<R> {
             write_cache: facts.write_cache,
             can_flush: true,
         };
+        geometry.check().map_err(|cause| place.error("identify", cause))?;
         let platform = controller.platform();
         let list_bytes = prp::list_bytes(max_bytes);
         let slots = geometry.depth as usize;

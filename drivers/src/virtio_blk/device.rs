@@ -65,6 +65,17 @@ impl<T: Transport> VirtioBlk<T> {
         let shape = Shape::new(transport.max_queue_size(QUEUE), features, &config)
             .map_err(failed("set up the queue"))?;
 
+        let geometry = Geometry {
+            block_size,
+            blocks: config.capacity / u64::from(block_size / SECTOR_SIZE),
+            max_bytes: shape.max_bytes,
+            max_segments: shape.max_segments,
+            depth: shape.depth.into(),
+            write_cache: config.writeback,
+            can_flush: features.contains(Features::FLUSH),
+        };
+        geometry.check().map_err(failed("read the configuration"))?;
+
         let exhausted = |_| place.error("set up the queue", Cause::Exhausted);
         let queue = SplitQueue::new(platform, shape.entries).map_err(exhausted)?;
         let slots = Slots::new(platform, &shape).map_err(exhausted)?;
@@ -79,15 +90,6 @@ impl<T: Transport> VirtioBlk<T> {
         endpoint.start_dma();
         negotiate::go(&mut transport);
 
-        let geometry = Geometry {
-            block_size,
-            blocks: config.capacity / u64::from(block_size / SECTOR_SIZE),
-            max_bytes: shape.max_bytes,
-            max_segments: shape.max_segments,
-            depth: shape.depth.into(),
-            write_cache: config.writeback,
-            can_flush: features.contains(Features::FLUSH),
-        };
         let mut device = Self {
             platform,
             place,
@@ -235,7 +237,8 @@ impl<T: Transport> BlockQueue for VirtioBlk<T> {
     }
 
     fn ring(&mut self) {
-        if self.queue.publish() {
+        // A device that was reset is told nothing.
+        if matches!(self.health, Health::Live) && self.queue.publish() {
             self.transport.notify(QUEUE);
         }
     }

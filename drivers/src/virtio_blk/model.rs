@@ -279,7 +279,9 @@ impl Model {
         let limits = *self.config.borrow();
         let limit = |offset: usize| u32::read_from_bytes(&limits[offset..offset + 4]).unwrap();
         if self.features.get().contains(Features::SEG_MAX) {
-            assert!(data.len() as u32 <= limit(config::SEG_MAX), "{} pieces", data.len());
+            // Nothing can be moved in no pieces: as in Linux, one is always meant.
+            let most = limit(config::SEG_MAX).max(1);
+            assert!(data.len() as u32 <= most, "{} pieces", data.len());
         }
         if self.features.get().contains(Features::SIZE_MAX) {
             assert!(data.iter().all(|piece| piece.length <= limit(config::SIZE_MAX)));
@@ -334,7 +336,7 @@ impl Scripted for Shared {
         &self.model.faults
     }
 
-    fn open(&'static self) -> Result<Box<dyn BlockQueue>, DeviceError> {
+    fn open(self: Rc<Self>) -> Result<Box<dyn BlockQueue>, DeviceError> {
         let machine = self.model.machine;
         let endpoint = Endpoint::enable(machine, self.address).expect("the fake PCI");
         let place = Place::controller("virtio-blk", self.address);
@@ -342,7 +344,30 @@ impl Scripted for Shared {
         Ok(Box::new(VirtioBlk::start(machine, place, endpoint, transport)?))
     }
 
+    fn introduce(&self, words: &[u8]) {
+        let (features, words) = words.split_at(8);
+        let (queue_size, config) = words.split_at(4);
+        let features = u64::from_le_bytes(features.try_into().unwrap());
+        self.model.features.set(Features::from_bits_retain(features));
+        self.model.queue_size.set(u32::from_le_bytes(queue_size.try_into().unwrap()));
+        self.model.set_config(0, &config[..64]);
+    }
+
+    fn forge(&self, what: u64) {
+        if !self.model.is_running() {
+            return;
+        }
+        let (kind, what) = (what as u8 & 3, (what >> 8) as u32);
+        match kind {
+            0 => self.model.put_used(what & 0x1ff, what >> 16),
+            1 => self.model.put_used(what, 1),
+            2 => self.model.skip_used(what as u16),
+            _ => self.model.own_status.set(what & 0xc0),
+        }
+    }
+
     fn revive(&self) {
+        self.model.own_status.set(0);
         self.model.status.set(0);
         *self.model.queue.borrow_mut() = None;
     }

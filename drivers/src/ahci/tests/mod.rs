@@ -31,7 +31,7 @@ impl Bench {
     fn with(ports: &[Attached]) -> Self {
         let machine = FakeMachine::new();
         machine.add_function(ADDRESS, (0x8086, 0x2922), (1, 6, 1), 0);
-        Self { machine, model: Model::new(machine, ADDRESS, ports) }
+        Self { machine, model: Box::leak(Box::new(Model::new(machine, ADDRESS, ports))) }
     }
 
     /// A machine with a disk of 4 MiB on port 1, beside an empty CD drive.

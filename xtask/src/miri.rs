@@ -1,0 +1,47 @@
+//! `cargo xtask miri`: handoff's tests under Miri, which finds what the
+//! compiler's rules for unsafe code forbid.
+
+use crate::error::Error;
+use crate::{nightly, shell};
+use dormouse_attacks::{Attack, record};
+
+/// Cases of each property test: Miri is a thousand times slower.
+const CASES: &str = "4";
+
+/// Run handoff's tests under Miri
+#[derive(clap::Args)]
+pub struct Miri {}
+
+impl Miri {
+    pub fn run(self) -> Result<(), Error> {
+        nightly::ensure()?;
+        run()
+    }
+}
+
+/// Runs them where the compiler is, or can be had; else says that it does not.
+pub fn where_possible() -> Result<(), Error> {
+    if let Err(error) = nightly::ensure() {
+        eprintln!("skipped: Miri needs {}, which cannot be had here ({error})", nightly::NIGHTLY);
+        return Ok(());
+    }
+    run()
+}
+
+fn run() -> Result<(), Error> {
+    let mut command = nightly::cargo("miri");
+    command.args(["test", "-p", "dormouse-handoff", "--lib", "--test", "hostile_bytes"]);
+    // The property tests look for the files of earlier failures.
+    command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", CASES);
+    let output = shell::streamed(&mut command)?;
+    let passed = output.lines().filter_map(|line| {
+        line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse::<u64>().ok()
+    });
+    record(Attack {
+        promise: 8,
+        attack: "tests of plan, image and mailbox run under Miri".into(),
+        cases: passed.sum(),
+        command: "cargo xtask miri".into(),
+    });
+    Ok(())
+}
