@@ -35,7 +35,7 @@ impl Fuzz {
         let folder = paths::target().join("fuzz");
         let corpus = folder.join("corpus");
         fs::create_dir_all(&corpus).map_err(Error::file("making", &corpus))?;
-        let seeds = ["-q", "-p", "dormouse-fuzz-bodies", "--bin", "seeds", "--"];
+        let seeds = ["-q", "-p", "dormouse-fuzz-bodies", "--"];
         shell::run(cargo("run").args(seeds).arg(&corpus))?;
 
         let all = shell::output(nightly::cargo("fuzz").arg("list"))?;

@@ -6,7 +6,7 @@ use std::{env, fs, io, process};
 
 fn main() -> io::Result<()> {
     let Some(folder) = env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("usage: seeds FOLDER");
+        eprintln!("usage: dormouse-fuzz-bodies FOLDER");
         process::exit(2);
     };
     for target in TARGETS {
