@@ -484,7 +484,8 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_noticed() {
         let bytes: Vec<u8> = header().as_bytes().to_vec();
-        for bit in 0..bytes.len() * 8 {
+        // Miri is slow.
+        for bit in (0..bytes.len() * 8).step_by(if cfg!(miri) { 397 } else { 1 }) {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(Header::parse(&damaged).is_err(), "bit {bit}");

@@ -274,7 +274,8 @@ mod tests {
     #[test]
     fn damage_anywhere_is_noticed() {
         let (page, seed) = page();
-        for at in 0..4096 {
+        // Miri is slow.
+        for at in (0..4096).step_by(if cfg!(miri) { 397 } else { 1 }) {
             let mut damaged = Aligned(page.0);
             damaged.0[at] ^= 0x40;
             assert!(parse_page::<Run>(&damaged.0, seed, 4).is_err(), "byte {at}");
