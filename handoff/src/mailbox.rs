@@ -149,14 +149,14 @@ mod tests {
         assert!(!belongs(&page, &[5; 16], 2));
         assert!(!belongs(&page, &[6; 16], 3));
         assert!(!belongs(&page[..10], &[5; 16], 3));
-        let log = LogPage::ref_from_bytes(&page).unwrap();
+        let log = LogPage::read_from_bytes(&page).unwrap();
         assert_eq!((log.index, log.used), (3, 0));
     }
 
     #[test]
     fn nobody_has_been_at_a_blank_mailbox() {
         let page = blank_page(&[5; 16], 0);
-        let (head, _) = Head::ref_from_prefix(&page).unwrap();
+        let (head, _) = Head::read_from_prefix(&page).unwrap();
         assert_eq!(Outcome::from_number(head.outcome), Some(Outcome::Pending));
     }
 }
