@@ -169,7 +169,7 @@ fn reason(lines: &[&str], line: usize) -> String {
     for above in lines[..line].iter().rev().map(|line| line.trim()) {
         let comment = above.strip_prefix("///").or_else(|| above.strip_prefix("//"));
         match comment.map(str::trim) {
-            Some(text) if text == "# Safety" => break,
+            Some("# Safety") => break,
             Some(text) if text.starts_with("SAFETY:") => {
                 words.push(text.trim_start_matches("SAFETY:").trim());
                 break;

@@ -137,9 +137,7 @@ fn look_into(segments: &text::kcore::Segments, data: &[u8]) {
     segments.direct_map();
     for _ in 0..4 {
         let address = bytes.u64();
-        if let Some(range) = segments.physical(address) {
-            drop(range);
-        }
+        segments.physical(address);
         segments.linear(address, bytes.u64());
     }
     if let Some(notes) = segments.notes().and_then(|range| data.get(range)) {
