@@ -137,6 +137,7 @@ impl PageLayout {
     }
 
     /// The page structure at `address`.
+    #[inline]
     pub fn read<'a>(
         &self,
         space: &mut KernelSpace<'a>,
@@ -224,6 +225,7 @@ impl PageStruct<'_> {
 
     /// Whether the frame may be one of a free block, but for the first: nobody
     /// refers to it, it has no type, and it is no part of a larger page.
+    #[inline]
     pub fn may_be_free(&self, layout: &PageLayout) -> Option<bool> {
         Some(
             self.references(layout)? == 0
@@ -233,6 +235,7 @@ impl PageStruct<'_> {
         )
     }
 
+    #[inline]
     fn is_poisoned(&self, layout: &PageLayout) -> Option<bool> {
         Some(self.word(layout.flags)? & layout.hwpoison != 0)
     }

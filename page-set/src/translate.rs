@@ -162,12 +162,17 @@ impl<'a> KernelSpace<'a> {
 
     /// The 4 KiB around `address`; `None` where they are not mapped or may not
     /// be read.
+    #[inline]
     pub fn page(&mut self, address: LinearAddr) -> Option<&'a PageBytes> {
-        if let Some((number, page)) = self.read
-            && number == address.page()
-        {
-            return Some(page);
+        match self.read {
+            Some((number, page)) if number == address.page() => Some(page),
+            _ => self.fetch(address),
         }
+    }
+
+    /// As [`KernelSpace::page`], for another page than the last one.
+    #[inline(never)]
+    fn fetch(&mut self, address: LinearAddr) -> Option<&'a PageBytes> {
         let frame = Pfn::containing(self.translate(address)?);
         let page = self.memory.page(frame)?;
         self.read = Some((address.page(), page));

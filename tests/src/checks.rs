@@ -17,8 +17,9 @@ const ALARMS: [&str; 7] =
     ["WARNING:", "BUG:", "Oops", "Call Trace", "I/O error", "EXT4-fs error", "hung_task"];
 
 /// Warnings that tell of the host, not of the guest: a timer's interrupt took
-/// long because QEMU did not run meanwhile.
-const OF_THE_HOST: [&str; 1] = ["hrtimer: interrupt took"];
+/// long because QEMU did not run meanwhile; the end of "Restarting tasks ..."
+/// has no level of its own where another processor's line came between.
+const OF_THE_HOST: [&str; 2] = ["hrtimer: interrupt took", "done."];
 
 /// What was looked at, and what was found.
 #[derive(Clone, Debug, Serialize)]

@@ -2,6 +2,8 @@
 
 use core::ptr::NonNull;
 use dormouse_drivers::platform::DmaMemory;
+use dormouse_handoff::memory_map::{MemoryKind, MemoryRange};
+use dormouse_handoff::plan::Flags;
 use dormouse_handoff::units::{PAGE_SIZE, Pfn, PhysAddr};
 
 /// A page's bytes.
@@ -45,6 +47,28 @@ pub struct Everything;
 impl PageSet for Everything {
     fn verdict(&mut self, _from: Pfn, limit: u64) -> (Verdict, u64) {
         (Verdict::InUse, limit)
+    }
+}
+
+/// What an image makes of frames of `entry`: the page set's verdict, unless the
+/// plan's `flags` or the memory's kind say otherwise. As [`PageSet::verdict`].
+pub fn decide(
+    pages: &mut dyn PageSet,
+    flags: Flags,
+    entry: &MemoryRange,
+    from: Pfn,
+    limit: u64,
+) -> (Verdict, u64) {
+    // ACPI's storage is the firmware's: the old kernel's opinion of it does not
+    // count.
+    if entry.kind != MemoryKind::Ram as u32 {
+        return (Verdict::InUse, limit);
+    }
+    let (verdict, share) = pages.verdict(from, limit);
+    let share = share.clamp(1, limit);
+    match verdict {
+        Verdict::Free if flags.contains(Flags::STORE_FREE_PAGES) => (Verdict::InUse, share),
+        verdict => (verdict, share),
     }
 }
 

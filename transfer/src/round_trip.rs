@@ -8,8 +8,10 @@ use crate::memory::{Everything, Memory, PageSet, Verdict};
 use crate::{compare, read_ahead, restore, save, survey};
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::queue::BlockQueue;
+use dormouse_handoff::checksum;
 use dormouse_handoff::extents::ExtentMap;
 use dormouse_handoff::image::{Header, JumpBack, Kind, State};
+use dormouse_handoff::memory_map::{MemoryKind, MemoryRange};
 use dormouse_handoff::plan::{Action, CheckedPlan, Flags, Plan, SCRIBBLE, Stage};
 use dormouse_handoff::units::{Lba, PageRange, Pfn};
 use zerocopy::IntoBytes;
@@ -305,6 +307,35 @@ fn a_test_may_have_free_pages_scribbled_over() {
     restore_from(&mut disk, &mut woken).unwrap();
     assert_eq!(woken.page(Pfn(3500)), &[SCRIBBLE; 4096]);
     assert_eq!(woken.page(Pfn(3499)), ram.page(Pfn(3499)));
+}
+
+#[test]
+fn free_pages_that_the_plan_wants_and_the_firmwares_memory_are_stored() {
+    let ram = machine();
+    let mut disk = new_disk(&ram);
+    let mut plan = plan(PAGES, WINDOW, START, &disk);
+    let free = |disk: &mut Disk, plan: &mut Plan| {
+        plan.seal();
+        let counts = save_to(&ram, disk, plan, &mut FreeFrom(3500)).unwrap().counts;
+        let checked = CheckedPlan::parse(plan.as_bytes()).unwrap();
+        let mut observer = Recorder::default();
+        let counted = survey::count(&ram, &mut FreeFrom(3500), &checked, &mut observer).unwrap();
+        assert_eq!(counted, counts);
+        plan.target.first_page_checksum =
+            checksum::plain(&disk.bytes[START as usize * 512..][..4096]);
+        counts.free
+    };
+    let [_, main, storage] = &mut plan.memory[..3] else { unreachable!() };
+    *storage = MemoryRange {
+        range: PageRange::new(4000, PAGES - 4000),
+        kind: MemoryKind::AcpiNvs as u32,
+        reserved: 0,
+    };
+    main.range.pages -= PAGES - 4000;
+    plan.memory_count = 3;
+    assert_eq!(free(&mut disk, &mut plan), 500);
+    plan.flags = Flags::STORE_FREE_PAGES.bits();
+    assert_eq!(free(&mut disk, &mut plan), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::image;
 use crate::measure;
-use crate::memory::{Buffer, Memory, PageSet, Verdict, is_zero};
+use crate::memory::{Buffer, Memory, PageSet, Verdict, decide, is_zero};
 use crate::stream::{MAX_SEGMENTS, Owner, Stream};
 use crate::table_writer::TableWriter;
 use dormouse_drivers::queue::{Direction, Segment};
@@ -12,7 +12,6 @@ use dormouse_handoff::image::{
     CHUNK_PAGES, Chunk, Codec, Counts, Header, JumpBack, Layout, Run, RunKind,
 };
 use dormouse_handoff::mailbox::Statistics;
-use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::{CheckedPlan, Flags, Stage};
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 use zerocopy::IntoBytes;
@@ -202,13 +201,9 @@ impl Writer<'_> {
     ) -> Result<(), Error> {
         let window = plan.window();
         let store_zero = plan.flags().contains(Flags::STORE_ZERO_PAGES);
-        let store_free = plan.flags().contains(Flags::STORE_FREE_PAGES);
         let total = plan.memory_pages();
         let mut done = 0;
         for entry in plan.memory() {
-            // ACPI's storage is the firmware's: the old kernel's opinion of it does
-            // not count.
-            let is_ram = entry.kind == MemoryKind::Ram as u32;
             let mut frame = entry.range.start;
             while frame < entry.range.end() {
                 let left = PageRange { start: frame, pages: entry.range.end().0 - frame.0 };
@@ -221,23 +216,14 @@ impl Writer<'_> {
                     next => {
                         let end = next.map_or(left.end(), |inside| inside.start);
                         let limit = (end.0 - frame.0).min(CHUNK_PAGES);
-                        let (verdict, share) = if is_ram {
-                            let asked_us = observer.now_us();
-                            let answer = pages.verdict(frame, limit);
-                            self.walk_us += observer.now_us().saturating_sub(asked_us);
-                            answer
-                        } else {
-                            (Verdict::InUse, limit)
-                        };
-                        let part = PageRange { start: frame, pages: share.clamp(1, limit) };
+                        let asked_us = observer.now_us();
+                        let (verdict, pages) = decide(pages, plan.flags(), entry, frame, limit);
+                        self.walk_us += observer.now_us().saturating_sub(asked_us);
+                        let part = PageRange { start: frame, pages };
                         match verdict {
                             Verdict::Excluded => self.elide(stream, part, RunKind::Excluded)?,
-                            Verdict::Free if !store_free => {
-                                self.elide(stream, part, RunKind::Free)?;
-                            }
-                            Verdict::Free | Verdict::InUse => {
-                                self.store(stream, part, store_zero)?;
-                            }
+                            Verdict::Free => self.elide(stream, part, RunKind::Free)?,
+                            Verdict::InUse => self.store(stream, part, store_zero)?,
                         }
                         part.pages
                     }

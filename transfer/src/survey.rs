@@ -2,7 +2,7 @@
 //! reads.
 
 use crate::error::Error;
-use crate::memory::{Memory, PageSet, Verdict, is_zero};
+use crate::memory::{Memory, PageSet, Verdict, decide, is_zero};
 use crate::read_ahead::{ReadAhead, Staging};
 use crate::save::Observer;
 use crate::stream::Stream;
@@ -33,8 +33,7 @@ pub fn count(
                 next => {
                     let end = next.map_or(left.end(), |inside| inside.start);
                     let limit = (end.0 - frame.0).min(CHUNK_PAGES);
-                    let (verdict, share) = pages.verdict(frame, limit);
-                    let share = share.clamp(1, limit);
+                    let (verdict, share) = decide(pages, plan.flags(), entry, frame, limit);
                     match verdict {
                         Verdict::Excluded => counts.excluded += share,
                         Verdict::Free => counts.free += share,
