@@ -198,7 +198,7 @@ fn scale(report: &Report, area: &Area<'_>) -> Drawn {
     let end = rows.iter().fold(0.0, |end: f64, row| end.max(gigabytes(row.stored_bytes)));
     let top = rows.iter().fold(0.0, |top: f64, row| top.max(row.seconds).max(row.read_s));
     let mut chart = ChartBuilder::on(area)
-        .caption("Jump to commit, and reading, by what is stored", (FONT, TITLE))
+        .caption("By what is stored (open: machines that are mostly empty)", (FONT, TITLE))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(64)
