@@ -157,6 +157,16 @@ fn power_lost_while_suspended_is_a_wake_up_from_the_disk() -> Result<(), Failure
     let asleep = life.go_down(attempt, "guest-reset")?;
     wake(&mut life, &asleep, &before)?;
     press_power_button(&mut life)?;
+
+    // Where the image cannot be made unusable, the memory is given up.
+    for fault in ["power:error", "power:panic"] {
+        let attempt = life.dormouse("sleep", &["--both", "--test-fault", fault])?;
+        life.suspended(&attempt, 1)?;
+        life.machine()?.monitor.command("system_wakeup", json!({}))?;
+        let asleep = life.fall_asleep(attempt)?;
+        scenario::image(&life)?.header(State::Valid)?;
+        wake(&mut life, &asleep, &before)?;
+    }
     life.finish()?;
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::arch::cpu;
 use crate::failure;
 use crate::machine::MACHINE;
 use crate::mailbox::Mailbox;
+use crate::observer::Observer;
 use crate::power::{self, platform, suspend};
 use crate::ram;
 use crate::save::{Error, fail, open_target, way_out};
@@ -16,7 +17,7 @@ use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::plan::{Action, CheckedPlan, Flags, Stage};
 use dormouse_transfer::image;
 use dormouse_transfer::memory::Buffer;
-use dormouse_transfer::save::SCRATCH_BYTES;
+use dormouse_transfer::save::{Observer as _, SCRATCH_BYTES};
 use dormouse_transfer::stream::Stream;
 
 /// The way back, and where to leave word.
@@ -99,6 +100,8 @@ fn suspend_to_ram(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
 
 /// Makes the image on the target consumed, durably.
 fn consume(plan: &CheckedPlan<'_>) -> Result<(), Error> {
+    // The reader has a stage to consume in, and plays its faults there.
+    Observer::of_writer(plan).stage(Stage::Power)?;
     // SAFETY: the driver was shut down before the suspend, and every controller
     // has been reset since: no device knows the memory any more.
     unsafe { MACHINE.dma_release_all() };
