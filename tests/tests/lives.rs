@@ -89,15 +89,17 @@ fn a_swap_partition_is_swap_again_after_the_wake_up() -> Result<(), Failure> {
     let synced = life.guest.run(&["sync"])?;
     life.logged(|_| scenario::said(&synced, 0, &[]))?;
     let first_page = life.target_page(0)?;
-    let asleep = scenario::sleep(&mut life, &[])?;
+    let asleep = scenario::sleep(&mut life, &["--wipe"])?;
     let swapon = life.beside(|guest| guest.run(&["swapon", &target]))?;
     assert_ne!(swapon.code, Some(0), "swapon took a partition that holds an image");
-    scenario::image(&life)?.header(State::Valid)?;
+    let header = scenario::image(&life)?.header(State::Valid)?;
     scenario::wake(&mut life, &asleep, &before)?;
     let swaps = life.guest.run(&["cat", "/proc/swaps"])?;
     life.logged(|_| scenario::said(&swaps, 0, &[&target]))?;
     assert_eq!(priority(&swaps.stdout), priority_before, "{}", swaps.stdout);
     assert!(life.target_page(0)? == first_page, "another first page than before");
+    let data = header.layout().data.offset / 4096;
+    assert!(life.target_page(data)?.iter().all(|byte| *byte == 0), "the image was not wiped");
     life.finish()?;
     Ok(())
 }

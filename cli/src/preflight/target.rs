@@ -77,6 +77,7 @@ pub fn findings(
     findings.push(target.obstacle().unwrap_or_else(|| free_or_swap(&target)));
     findings.extend(pages.map(|pages| capacity(&target.device, pages)));
     findings.push(content(&target));
+    findings.push(secrets());
     (Some(target), findings)
 }
 
@@ -129,6 +130,16 @@ fn content(target: &SurveyedTarget) -> Finding {
         return Finding::good(subject, format!("{words} on it"));
     }
     Finding::refused(subject, format!("{words} on it"), target.content.advice(&target.device.path))
+}
+
+/// What lies in memory will lie on the target: the target is a plain disk or
+/// partition, and images are not sealed.
+fn secrets() -> Finding {
+    Finding::note(
+        "target-secrets",
+        "keys and all else in memory will lie there unencrypted; `hibernate --wipe` asks the disk \
+         to forget them after the wake-up",
+    )
 }
 
 #[cfg(test)]

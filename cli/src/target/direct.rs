@@ -6,8 +6,8 @@
 use crate::error::{Error, Result};
 use crate::kept_page::FirstPage;
 use dormouse_handoff::units::PAGE_SIZE;
-use rustix::fs::{OFlags, fsync};
-use rustix::ioctl::{NoArg, Opcode, ioctl};
+use rustix::fs::{OFlags, SeekFrom, fsync, seek};
+use rustix::ioctl::{NoArg, Opcode, Setter, ioctl};
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -121,8 +121,25 @@ impl Direct {
         self.control::<READ_PARTITIONS>("look for partitions of")
     }
 
+    /// Tells the device that nothing from byte `from` to its end is needed any
+    /// more.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; `EOPNOTSUPP` where the device cannot be told.
+    pub fn deallocate(&self, from: u64) -> Result<()> {
+        // BLKDISCARD of include/uapi/linux/fs.h: start and length in bytes.
+        const DISCARD: Opcode = 0x1277;
+        let end =
+            seek(&self.file, SeekFrom::End(0)).map_err(|e| self.error("measure", e.into()))?;
+        let range = [from, end.saturating_sub(from)];
+        // SAFETY: the request reads two numbers of 64 bits.
+        let done = unsafe { ioctl(&self.file, Setter::<DISCARD, [u64; 2]>::new(range)) };
+        done.map_err(|e| self.error("deallocate", e.into()))?;
+        self.forget_cache()
+    }
+
     fn control<const OPCODE: Opcode>(&self, doing: &'static str) -> Result<()> {
-        // SAFETY: both requests of this file take no argument and touch no
+        // SAFETY: both requests made by this take no argument and touch no
         // memory of this process.
         let done = unsafe { ioctl(&self.file, NoArg::<OPCODE>::new()) };
         done.map_err(|e| self.error(doing, e.into()))

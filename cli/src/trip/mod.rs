@@ -40,7 +40,7 @@ use crate::window;
 use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::image::Header;
 use dormouse_handoff::mailbox as contract;
-use dormouse_handoff::units::PhysAddr;
+use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -177,10 +177,16 @@ impl<'a> Trip<'a> {
         }
         let away = SystemTime::now().duration_since(before).unwrap_or(Duration::ZERO);
         let stays = self.purpose.keeps_image() && mail.as_ref().is_some_and(is_complete);
-        if let Some(Claimed { disk, .. }) = claimed.as_ref().filter(|_| !stays)
-            && let Err(error) = settle(disk, &journey)
-        {
-            warnings.push(format!("the target is not as it was: {error}"));
+        if let Some(Claimed { disk, .. }) = claimed.as_ref().filter(|_| !stays) {
+            match settle(disk, &journey) {
+                Ok(()) if self.options.wipe => {
+                    if let Err(error) = disk.deallocate(PAGE_SIZE) {
+                        warnings.push(format!("the image is not wiped: {error}"));
+                    }
+                }
+                Ok(()) => {}
+                Err(error) => warnings.push(format!("the target is not as it was: {error}")),
+            }
         }
         drop(loaded);
         drop(told);

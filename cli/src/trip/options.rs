@@ -38,6 +38,11 @@ pub struct Options {
     #[arg(long)]
     pub no_hooks: bool,
 
+    /// Once the image is used up, tell the disk to forget it (TRIM). Whether
+    /// the bytes are gone from its flash then is up to the disk
+    #[arg(long)]
+    pub wipe: bool,
+
     /// Keep a copy of the writer with the plan inside
     #[arg(long, value_name = "PATH")]
     pub keep_stamped: Option<PathBuf>,
