@@ -70,6 +70,16 @@ fn grub_wakes_it_on_a_pc_with_a_bios() -> Result<(), Failure> {
 }
 
 #[test]
+fn uefi_firmware_and_grub_on_it_wake_it() -> Result<(), Failure> {
+    let options =
+        Options { firmware: Entry::Uefi.firmware(), entry: Entry::Uefi, ..Options::default() };
+    let mut sleeper = Sleeper::new("entries-uefi", options)?;
+    sleeper.wake_by(Entry::Multiboot2)?;
+    sleeper.wake_by(Entry::Uefi)?;
+    sleeper.finish()
+}
+
+#[test]
 fn u_boot_wakes_it() -> Result<(), Failure> {
     let options =
         Options { firmware: Entry::UBoot.firmware(), entry: Entry::UBoot, ..Options::default() };
