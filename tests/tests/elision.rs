@@ -81,6 +81,13 @@ fn a_kernel_that_clears_free_pages_finds_them_clear() -> Result<(), Failure> {
     well_and_over(life, &before)
 }
 
+#[test]
+fn a_kernel_that_poisons_free_pages_finds_its_poison() -> Result<(), Failure> {
+    let (life, before, counts) = sleep_and_wake("page-poison", "page_poison=1")?;
+    assert_eq!(counts.free, 0, "{counts:?}");
+    well_and_over(life, &before)
+}
+
 /// A little life on a kernel with this on its command line, in which all memory
 /// that was free is used after the wake-up.
 fn sleep_and_wake(

@@ -8,6 +8,10 @@ use dormouse_attacks::{Attack, record};
 /// Cases of each property test: Miri is a thousand times slower.
 const CASES: &str = "4";
 
+/// A test that makes up tens of thousands of bytes a case, which takes Miri
+/// minutes; what it calls is called by others.
+const TOO_SLOW: &str = "any_bytes_are_a_plan_or_an_error";
+
 /// Run handoff's tests under Miri
 #[derive(clap::Args)]
 pub struct Miri {}
@@ -31,6 +35,7 @@ pub fn where_possible() -> Result<(), Error> {
 fn run() -> Result<(), Error> {
     let mut command = nightly::cargo("miri");
     command.args(["test", "-p", "dormouse-handoff", "--lib", "--test", "hostile_bytes"]);
+    command.args(["--", "--skip", TOO_SLOW]);
     // The property tests look for the files of earlier failures.
     command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", CASES);
     let output = shell::streamed(&mut command)?;
