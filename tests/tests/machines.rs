@@ -1,7 +1,8 @@
 //! The same round trip on machines of every kind.
 
 use dormouse_tests::qemu::{Chipset, DiskKind};
-use dormouse_tests::{Failure, Fill, Options, scenario};
+use dormouse_tests::{Artefacts, Error, Failure, Fill, Life, Options, scenario};
+use std::fs;
 
 fn round_trip(name: &str, options: Options) -> Result<(), Failure> {
     let fill = Fill::light();
@@ -63,4 +64,25 @@ fn it_works_across_the_hole_below_four_gibibytes() -> Result<(), Failure> {
     let options = Options { memory_mib: 6 << 10, ..Options::default() };
     let fill = Fill::spread_over(options.memory());
     Ok(scenario::round_trip("six-gibibytes", options, &fill)?)
+}
+
+/// kexec-tools leaves out the last page of a range of memory of what it is asked
+/// to register, where it is told of memory by /proc/iomem.
+#[test]
+fn it_works_where_memory_ends_with_the_window() -> Result<(), Failure> {
+    let options = Options { command_line: "mem=960M nokaslr".into(), ..Options::default() };
+    let mut life = Life::begin(&Artefacts::from_environment()?, "memory-end", options)?;
+    // The firmware's own map, which kexec-tools would rather read, ends later.
+    let hide = "mkdir /tmp/firmware && mount --bind /sys/firmware /tmp/firmware \
+        && mount -t tmpfs none /sys/firmware && mkdir /sys/firmware/acpi \
+        && mount --bind /tmp/firmware/acpi /sys/firmware/acpi";
+    let ran = life.guest.run(&["busybox", "sh", "-c", hide])?;
+    life.logged(|_| scenario::said(&ran, 0, &[]))?;
+    let before = life.fill(&Fill::light())?;
+    scenario::sleep_and_wake(&mut life, &before)?;
+    let log = fs::read_to_string(life.folder.join("serial.log"));
+    let log = log.map_err(Error::host("reading the console's log"))?;
+    assert!(log.contains("-0x3bffffff"), "the window lies elsewhere");
+    life.finish()?;
+    Ok(())
 }

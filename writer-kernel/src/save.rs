@@ -36,6 +36,8 @@ use dormouse_transfer::stream::Stream;
 pub enum Error {
     Plan(PlanError),
     Map(MapError),
+    /// So many pages of the window still have the old kernel's contents.
+    Unloaded(usize),
     /// The plan is for another window than the one we are in.
     Window(PageRange),
     /// A mailbox page is not where the plan says.
@@ -59,6 +61,11 @@ impl core::fmt::Display for Error {
             Self::Window(range) => {
                 write!(f, "the plan is for another window than the one loaded at {range}")
             }
+            Self::Unloaded(pages) => write!(
+                f,
+                "kexec has left {pages} pages of the window out: what the old kernel has there \
+                 would be lost"
+            ),
             Self::MailboxMoved => {
                 write!(f, "the mailbox's memory has moved since the plan was made; try again")
             }
@@ -200,6 +207,10 @@ pub fn way_out(jump_back: &JumpBack) -> WayOut {
 fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Done, Error> {
     if plan.window() != window::range() {
         return Err(Error::Window(window::range()));
+    }
+    match window::unloaded() {
+        0 => {}
+        pages => return Err(Error::Unloaded(pages)),
     }
     let mut observer = Observer::of_writer(plan);
     observer.stage(Stage::Plan)?;

@@ -6,7 +6,7 @@ use crate::elf::{
 use dormouse_handoff::plan::{
     MAX_WINDOW, Plan, SECTION, SECTION_BYTES, WAY_BACK_OFFSET, WINDOW_ALIGNMENT, WayBack,
 };
-use dormouse_handoff::units::PhysAddr;
+use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
 use std::fmt;
 use std::ops::Range;
 use zerocopy::{FromBytes, IntoBytes};
@@ -26,6 +26,8 @@ pub enum StampError {
     Unaligned(u64),
     /// What it loads takes more bytes than a window has.
     TooLarge(u64),
+    /// What it loads leaves pages of its window out, from this address on.
+    Hole(u64),
     /// It has no section for the plan, or one of another size.
     NoPlanSection,
     /// The window ends past the last physical address.
@@ -43,6 +45,9 @@ impl fmt::Display for StampError {
             ),
             Self::TooLarge(bytes) => {
                 write!(f, "it needs a window of {bytes} bytes; at most {MAX_WINDOW} are possible")
+            }
+            Self::Hole(address) => {
+                write!(f, "its segments leave out memory of its window from {address:#x} on")
             }
             Self::NoPlanSection => {
                 write!(f, "it has no section {SECTION} of {SECTION_BYTES} bytes for the plan")
@@ -84,7 +89,7 @@ impl WriterElf {
 
     /// Bytes of the window that this writer needs.
     pub fn window_bytes(&self) -> u64 {
-        (self.loaded.end - self.loaded.start).next_multiple_of(WINDOW_ALIGNMENT)
+        self.loaded.end - self.loaded.start
     }
 
     /// The file with its addresses moved to the plan's window, and with the
@@ -159,9 +164,13 @@ impl WriterElf {
     }
 }
 
-/// The physical addresses that the segments are loaded to.
+/// The physical addresses that the segments are loaded to: all of a window.
+///
+/// kexec-tools is asked to register what segments leave out, but in 2.0.25 and
+/// later it forgets the last page of a range of memory. Such a page would be in
+/// the window, so not in the image, and would not be swapped, so be lost.
 fn loaded(segments: &[ProgramHeader], file_bytes: usize) -> Result<Range<u64>, StampError> {
-    let mut range: Option<Range<u64>> = None;
+    let mut ranges = Vec::new();
     for segment in segments.iter().filter(|s| s.p_type.get() == PT_LOAD && s.p_memsz.get() != 0) {
         let outside = ElfError::OutOfBounds("segments");
         let file = elf::range(segment.p_offset.get(), segment.p_filesz.get()).ok_or(outside)?;
@@ -170,15 +179,29 @@ fn loaded(segments: &[ProgramHeader], file_bytes: usize) -> Result<Range<u64>, S
         }
         let start = segment.p_paddr.get();
         let end = start.checked_add(segment.p_memsz.get()).ok_or(outside)?;
-        let all = range.unwrap_or(start..end);
-        range = Some(all.start.min(start)..all.end.max(end));
+        let end = end.checked_next_multiple_of(PAGE_SIZE).ok_or(outside)?;
+        ranges.push(start..end);
     }
-    let range = range.ok_or(StampError::NothingToLoad)?;
-    if !range.start.is_multiple_of(WINDOW_ALIGNMENT) {
-        return Err(StampError::Unaligned(range.start));
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut rest = ranges.into_iter();
+    let mut loaded = rest.next().ok_or(StampError::NothingToLoad)?;
+    for range in rest {
+        if range.start > loaded.end {
+            return Err(StampError::Hole(loaded.end));
+        }
+        loaded.end = loaded.end.max(range.end);
     }
-    let bytes = range.end - range.start;
-    if bytes > MAX_WINDOW { Err(StampError::TooLarge(bytes)) } else { Ok(range) }
+    if !loaded.start.is_multiple_of(WINDOW_ALIGNMENT) {
+        return Err(StampError::Unaligned(loaded.start));
+    }
+    let bytes = loaded.end - loaded.start;
+    if bytes > MAX_WINDOW {
+        Err(StampError::TooLarge(bytes))
+    } else if !bytes.is_multiple_of(WINDOW_ALIGNMENT) {
+        Err(StampError::Hole(loaded.end))
+    } else {
+        Ok(loaded)
+    }
 }
 
 /// Where in the file the plan's section lies.

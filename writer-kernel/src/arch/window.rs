@@ -9,6 +9,7 @@ unsafe extern "C" {
     static window_base: u64;
     static __window_start: u8;
     static __window_end: u8;
+    static __image_end: u8;
     static __rodata_start: u8;
     static __data_start: u8;
     static main_stack_guard: u8;
@@ -28,6 +29,17 @@ pub fn bytes() -> u64 {
 /// The window's frames.
 pub fn range() -> PageRange {
     PageRange { start: Pfn::containing(start()), pages: bytes() / PAGE_SIZE }
+}
+
+/// How many pages behind the program are not the zeros that a loader puts
+/// there, but what was there before.
+pub fn unloaded() -> usize {
+    let rest = (&raw const __image_end).cast::<u64>();
+    let words = (parts().end as usize - rest as usize) / size_of::<u64>();
+    // SAFETY: whole pages of the window, mapped as data, that nobody writes to.
+    let rest = unsafe { core::slice::from_raw_parts(rest, words) };
+    let pages = rest.chunks(PAGE_SIZE as usize / size_of::<u64>());
+    pages.filter(|page| page.iter().any(|word| *word != 0)).count()
 }
 
 /// The physical address of something in this program: static, stack or heap.

@@ -9,7 +9,7 @@ const PLAN_OFFSET: usize = 0x1000;
 const NAMES: &[u8] = b"\0.plan\0.shstrtab\0";
 
 /// The smallest file that is a writer: a note and the plan in one segment, with
-/// a second one that takes up most of 2 MiB.
+/// a second one that takes up the rest of 2 MiB.
 fn writer() -> Vec<u8> {
     let names_offset = PLAN_OFFSET + SECTION_BYTES;
     let sections_offset = names_offset + 0x40;
@@ -32,8 +32,8 @@ fn writer() -> Vec<u8> {
     };
     bytes[..64].copy_from_slice(header.as_bytes());
     let segments = [
-        segment(PT_LOAD, 0, BASE, PLAN_OFFSET + SECTION_BYTES, PLAN_OFFSET + SECTION_BYTES),
-        segment(PT_LOAD, 0, BASE + 0x10_0000, 0, 0x8_0000),
+        segment(PT_LOAD, 0, BASE, PLAN_OFFSET + SECTION_BYTES, 0x10_0000),
+        segment(PT_LOAD, 0, BASE + 0x10_0000, 0, 0x10_0000),
         segment(PT_NOTE, NOTE_OFFSET, BASE + NOTE_OFFSET as u64, 24, 24),
     ];
     bytes[64..64 + 168].copy_from_slice(segments.as_bytes());
@@ -144,9 +144,26 @@ fn a_file_without_room_for_the_plan_is_refused() {
 #[test]
 fn a_writer_that_is_too_large_is_refused() {
     let mut bytes = writer();
-    let segments = [segment(PT_LOAD, 0, BASE, 0, MAX_WINDOW as usize + 1)];
+    let segments = [segment(PT_LOAD, 0, BASE, 0, MAX_WINDOW as usize + 0x10_0000)];
     bytes[64..64 + 56].copy_from_slice(segments.as_bytes());
-    assert_eq!(WriterElf::parse(bytes).unwrap_err(), StampError::TooLarge(MAX_WINDOW + 1));
+    let error = WriterElf::parse(bytes).unwrap_err();
+    assert_eq!(error, StampError::TooLarge(MAX_WINDOW + 0x10_0000));
+}
+
+#[test]
+fn a_writer_that_leaves_pages_of_its_window_out_is_refused() {
+    for (first, second, hole) in [
+        (0x10_0000, 0xf_f000, BASE + 0x1f_f000), //
+        (0xf_f000, 0x10_0000, BASE + 0xf_f000),
+    ] {
+        let mut bytes = writer();
+        let segments = [
+            segment(PT_LOAD, 0, BASE, PLAN_OFFSET + SECTION_BYTES, first),
+            segment(PT_LOAD, 0, BASE + 0x10_0000, 0, second),
+        ];
+        bytes[64..64 + 112].copy_from_slice(segments.as_bytes());
+        assert_eq!(WriterElf::parse(bytes).unwrap_err(), StampError::Hole(hole));
+    }
 }
 
 #[test]
