@@ -1,5 +1,5 @@
-//! Another program's opinion of which pages are free: makedumpfile's, of the
-//! memory that QEMU saw while the writer stood still.
+//! Another program's opinion of which pages are free, and which of zeros:
+//! makedumpfile's, of the memory that QEMU saw while the writer stood still.
 
 use crate::compare::ImageFile;
 use crate::error::Error;
@@ -34,9 +34,37 @@ pub struct Agreement {
     pub unknown: u64,
 }
 
+/// What is left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// Free pages.
+    Free,
+    /// Pages of zeros as well.
+    FreeAndZero,
+}
+
+impl Level {
+    /// As makedumpfile's `-d` has it.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Free => "16",
+            Self::FreeAndZero => "17",
+        }
+    }
+
+    /// Whether pages of this kind are left out.
+    fn leaves_out(self, kind: RunKind) -> bool {
+        match kind {
+            RunKind::Free | RunKind::Excluded => true,
+            RunKind::Zero => self == Self::FreeAndZero,
+            RunKind::Stored | RunKind::Window => false,
+        }
+    }
+}
+
 /// Compares the frames that the image leaves out, for being free or not to be
-/// touched, with those that makedumpfile excludes as such. An error unless they
-/// are the same ones.
+/// touched, with those that makedumpfile excludes as such; then the same with
+/// pages of zeros. An error unless they are the same ones. The first agreement.
 ///
 /// `memory` is the dump in which each byte lies at its physical address. It
 /// becomes an ELF core: its first page, which is none of the plan's, takes the
@@ -46,22 +74,31 @@ pub fn judge(image: &ImageFile, memory: &Path) -> Result<Agreement, Error> {
     let plan = CheckedPlan::parse(plan.bytes())
         .map_err(|e| Error::verdict(format!("the image's plan: {e}")))?;
     make_core(memory, &plan)?;
-    let dump = memory.with_extension("kdump");
-    exclude_free_pages(memory, &dump)?;
-    let bytes = fs::read(&dump).map_err(Error::host(format!("reading {}", dump.display())))?;
-    fs::remove_file(&dump).map_err(Error::host(format!("removing {}", dump.display())))?;
-    let dumped = Dumped::parse(&bytes);
-    compare(&runs, &dumped.ok_or_else(|| Error::verdict("makedumpfile made no dump"))?)
+    let at = |level| compare(&runs, &dump(memory, level)?, level);
+    let agreement = at(Level::Free)?;
+    let with_zeros = at(Level::FreeAndZero)?;
+    if with_zeros.left_out == agreement.left_out {
+        return Err(Error::verdict("makedumpfile found no page of zeros"));
+    }
+    Ok(agreement)
 }
 
-fn compare(runs: &[Run], dumped: &Dumped) -> Result<Agreement, Error> {
+/// makedumpfile's dump of a core.
+fn dump(core: &Path, level: Level) -> Result<Dumped, Error> {
+    let dump = core.with_extension("kdump");
+    make_dump(core, &dump, level)?;
+    let bytes = fs::read(&dump).map_err(Error::host(format!("reading {}", dump.display())))?;
+    fs::remove_file(&dump).map_err(Error::host(format!("removing {}", dump.display())))?;
+    Dumped::parse(&bytes).ok_or_else(|| Error::verdict("makedumpfile made no dump"))
+}
+
+fn compare(runs: &[Run], dumped: &Dumped, level: Level) -> Result<Agreement, Error> {
     let mut agreement = Agreement::default();
     let mut differing = Vec::new();
     for run in runs {
         let left_out = match RunKind::from_number(run.kind) {
-            Some(RunKind::Free | RunKind::Excluded) => true,
-            Some(RunKind::Stored | RunKind::Zero) => false,
             Some(RunKind::Window) | None => continue,
+            Some(kind) => level.leaves_out(kind),
         };
         for frame in (run.start.0..run.range().end().0).map(Pfn) {
             if !dumped.is_memory(frame) {
@@ -159,10 +196,10 @@ fn note(name: &[u8], text: &[u8]) -> Vec<u8> {
     note
 }
 
-/// Has makedumpfile make a dump without the free pages.
-fn exclude_free_pages(core: &Path, dump: &Path) -> Result<(), Error> {
+/// Has makedumpfile make a dump without what the level leaves out.
+fn make_dump(core: &Path, dump: &Path, level: Level) -> Result<(), Error> {
     let mut command = Command::new("makedumpfile");
-    command.args(["-d", "16", "--message-level", "4"]).arg(core).arg(dump);
+    command.args(["-d", level.option(), "--message-level", "4"]).arg(core).arg(dump);
     let words = format!("{command:?}");
     let output = command.output().map_err(Error::host(&*words))?;
     if output.status.success() {
