@@ -157,7 +157,7 @@ mod tests {
                 number: (259, 2),
                 transport: Transport::Nvme,
                 unit: 1,
-                pci: PciAddress { bus: 1, ..PciAddress::default() },
+                address: PciAddress { bus: 1, ..PciAddress::default() }.into(),
                 block_size: 512,
                 disk_blocks: 1 << 22,
                 serial: "S4EWNX0".into(),

@@ -1,15 +1,17 @@
-//! From a controller on PCI to its driver: the one list of drivers.
+//! From a controller to its driver: the one list of drivers.
 
 use crate::guard::Guarded;
-use crate::pci::{Function, functions};
+use crate::pci::{self, Function, functions};
 use crate::platform::Platform;
 use crate::queue::{BlockQueue, Cause, DeviceError};
 use crate::{ahci, nvme, place::Place, virtio_blk};
 use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
-use dormouse_handoff::plan::{PciAddress, Transport};
+use dormouse_handoff::plan::{Address, PciAddress, Transport};
+use dormouse_handoff::units::PhysAddr;
 
-/// Every driver there is. Adding one is a line here and a module beside it.
+/// Every driver of a controller on PCI. Adding one is a line here and a module beside it.
 const DRIVERS: &[Driver] = &[
     nvme::DRIVER, //
     virtio_blk::DRIVER,
@@ -38,17 +40,22 @@ pub struct Controller {
     /// Which driver's it is.
     pub transport: Transport,
     /// Where it is.
-    pub address: PciAddress,
+    pub address: Address,
 }
 
-/// Every controller on PCI that a driver claims, in order of address.
-pub fn find_controllers(platform: &'static dyn Platform) -> Vec<Controller> {
-    functions(platform)
-        .filter_map(|function| {
-            let driver = DRIVERS.iter().find(|driver| (driver.claims)(&function))?;
-            Some(Controller { transport: driver.transport, address: function.address })
-        })
-        .collect()
+/// Every controller on PCI that a driver claims, in order of address; then those
+/// of `mmio`, where registers of virtio-mmio are said to be, that have a disk.
+pub fn find_controllers(platform: &'static dyn Platform, mmio: &[PhysAddr]) -> Vec<Controller> {
+    let on_pci = functions(platform).filter_map(|function| {
+        let driver = DRIVERS.iter().find(|driver| (driver.claims)(&function))?;
+        Some(Controller { transport: driver.transport, address: Address::Pci(function.address) })
+    });
+    let in_memory = mmio.iter().filter(|start| virtio_blk::is_mmio_disk(platform, **start));
+    let in_memory = in_memory.map(|start| Controller {
+        transport: Transport::VirtioMmio,
+        address: Address::Mmio(*start),
+    });
+    on_pci.chain(in_memory).collect()
 }
 
 /// The controller's units that hold blocks: NVMe namespaces, AHCI ports with a
@@ -59,7 +66,12 @@ pub fn units(
     platform: &'static dyn Platform,
     controller: Controller,
 ) -> Result<Vec<u32>, DeviceError> {
-    (driver_of(platform, controller)?.units)(platform, controller.address)
+    match controller.address {
+        Address::Pci(address) => {
+            (driver_of(platform, controller.transport, address)?.units)(platform, address)
+        }
+        Address::Mmio(_) => Ok(vec![0]),
+    }
 }
 
 /// Resets the controller and makes one of its units ready. Nothing may be
@@ -69,23 +81,35 @@ pub fn open(
     controller: Controller,
     unit: u32,
 ) -> Result<Guarded, DeviceError> {
-    let driver = driver_of(platform, controller)?;
-    (driver.open)(platform, controller.address, unit).map(Guarded::new)
+    let device = match controller.address {
+        Address::Pci(address) => {
+            (driver_of(platform, controller.transport, address)?.open)(platform, address, unit)
+        }
+        Address::Mmio(start) => virtio_blk::open_mmio(platform, start),
+    };
+    device.map(Guarded::new)
+}
+
+/// Makes sure that no device reaches memory any more, whatever drivers are in
+/// the middle of: bus mastering off on PCI, virtio-mmio reset. How many devices
+/// on PCI were still allowed to.
+pub fn quiet_all(platform: &dyn Platform) -> usize {
+    virtio_blk::quiet_mmio();
+    pci::quiet_all(platform)
 }
 
 /// The driver that the controller is said to need, if what is found at its
 /// address agrees.
 fn driver_of(
     platform: &dyn Platform,
-    controller: Controller,
+    transport: Transport,
+    address: PciAddress,
 ) -> Result<&'static Driver, DeviceError> {
-    let error =
-        |cause| Err(Place::controller("pci", controller.address).error("find driver", cause));
-    let Some(driver) = DRIVERS.iter().find(|driver| driver.transport == controller.transport)
-    else {
+    let error = |cause| Err(Place::controller("pci", address).error("find driver", cause));
+    let Some(driver) = DRIVERS.iter().find(|driver| driver.transport == transport) else {
         return error(Cause::Unsupported("there is no driver for this kind of controller"));
     };
-    match Function::probe(platform, controller.address) {
+    match Function::probe(platform, address) {
         Some(function) if (driver.claims)(&function) => Ok(driver),
         Some(_) => error(Cause::Unsupported("this PCI function is no controller of that kind")),
         None => error(Cause::Dead("nothing answers at this PCI address")),

@@ -3,7 +3,7 @@
 use crate::queue::{Cause, DeviceError};
 use alloc::format;
 use alloc::string::String;
-use dormouse_handoff::plan::PciAddress;
+use dormouse_handoff::plan::Address;
 use dormouse_handoff::units::Lba;
 
 /// A device's name in messages; makes its errors.
@@ -12,8 +12,8 @@ pub struct Place(String);
 
 impl Place {
     /// A controller: `nvme 0000:00:04.0`.
-    pub fn controller(driver: &str, address: PciAddress) -> Self {
-        Self(format!("{driver} {address}"))
+    pub fn controller(driver: &str, address: impl Into<Address>) -> Self {
+        Self(format!("{driver} {}", address.into()))
     }
 
     /// One of its units: `nvme 0000:00:04.0 namespace 1`.

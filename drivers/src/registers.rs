@@ -83,6 +83,11 @@ impl Mmio {
         }
     }
 
+    /// Where the 32-bit register at `offset` is mapped; null outside the block.
+    pub fn pointer(&self, offset: usize) -> *mut u32 {
+        self.register(offset).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+    }
+
     fn register<T>(&self, offset: usize) -> Option<NonNull<T>> {
         let inside = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.bytes);
         let aligned = offset.is_multiple_of(align_of::<T>());

@@ -120,6 +120,8 @@ pub enum Transport {
     VirtioBlk = 2,
     /// SATA behind an AHCI host bus adapter.
     Ahci = 3,
+    /// virtio-blk whose registers lie in memory: virtio-mmio, version 1 or 2.
+    VirtioMmio = 4,
 }
 
 /// A step of writer or reader, as mailbox and messages name it.
@@ -319,6 +321,40 @@ impl core::fmt::Display for PciAddress {
     }
 }
 
+/// Where a controller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// On PCI.
+    Pci(PciAddress),
+    /// On no bus: its registers lie at this physical address.
+    Mmio(PhysAddr),
+}
+
+impl core::fmt::Display for Address {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Pci(address) => write!(f, "{address}"),
+            Self::Mmio(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+impl From<PciAddress> for Address {
+    fn from(address: PciAddress) -> Self {
+        Self::Pci(address)
+    }
+}
+
+impl Target {
+    /// Where the controller is.
+    pub fn address(&self) -> Address {
+        match self.transport == Transport::VirtioMmio as u32 {
+            true => Address::Mmio(PhysAddr(self.mmio.into())),
+            false => Address::Pci(self.pci),
+        }
+    }
+}
+
 /// The device that the image goes to, and how to be sure that it is this one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -327,12 +363,13 @@ pub struct Target {
     pub transport: u32,
     /// NVMe namespace, AHCI port; 0 for virtio-blk.
     pub unit: u32,
-    /// The controller's place on PCI.
+    /// The controller's place on PCI; zero for virtio-mmio.
     pub pci: PciAddress,
     /// Bytes in a logical block: 512 or 4096.
     pub block_size: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Physical address of the registers of virtio-mmio, which lie below 4 GiB;
+    /// 0 for all others.
+    pub mmio: u32,
     /// Blocks of the whole device or namespace.
     pub device_blocks: u64,
     /// Serial number as the device tells it (ASCII, trimmed, filled with zero
@@ -644,6 +681,7 @@ impl<'a> CheckedPlan<'a> {
             1 => Some(Transport::Nvme),
             2 => Some(Transport::VirtioBlk),
             3 => Some(Transport::Ahci),
+            4 => Some(Transport::VirtioMmio),
             _ => return Err(PlanError::Field("transport")),
         };
         let memory = plan

@@ -247,7 +247,7 @@ fn the_plan_format_has_every_field() {
             unit,
             pci,
             block_size,
-            reserved,
+            mmio,
             device_blocks,
             serial,
             first_page_checksum,
@@ -282,7 +282,7 @@ fn the_plan_format_has_every_field() {
 #[test]
 fn the_plan_format_has_every_number() {
     assert_enumeration!(PLAN, Action { PowerOff, Reboot, Return, Suspend });
-    assert_enumeration!(PLAN, Transport { Nvme, VirtioBlk, Ahci });
+    assert_enumeration!(PLAN, Transport { Nvme, VirtioBlk, Ahci, VirtioMmio });
     assert_enumeration!(PLAN, Fault { Error, Panic, PageFault });
     assert_enumeration!(PLAN, MemoryKind { Ram, AcpiNvs });
     assert_enumeration!(PLAN, Outcome { Pending, Returned, Woken, Done, WokenFromRam });

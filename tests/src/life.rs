@@ -9,7 +9,9 @@ use crate::error::Error;
 use crate::fill::{Fill, SECOND_DISK};
 use crate::guest::{Guest, Ticket, ran};
 use crate::initramfs;
-use crate::qemu::{Boot, Chipset, Disk, DiskKind, Ended, Firmware, Format, Machine, Sample, Setup};
+use crate::qemu::{
+    self, Boot, Chipset, Disk, DiskKind, Ended, Firmware, Format, Machine, Sample, Setup,
+};
 use dormouse_guest::protocol::{Call, Ran};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -216,7 +218,13 @@ impl Life {
         }
         disk::ext4(&folder.join(SECOND_DISK_IMAGE), SECOND_BYTES)?;
         let kernel = options.kernel.clone().unwrap_or_else(|| artefacts.kernel().into());
-        let command_line = format!("{COMMAND_LINE} {}", options.command_line);
+        let clock = match options.chipset {
+            // Without KVM's clock Linux finds nothing there to measure its own by, and
+            // where it doubts the counter it counts ticks, of which it loses some.
+            Chipset::Microvm => format!("tsc=reliable tsc_early_khz={}", qemu::host_tsc_khz()),
+            Chipset::Pc | Chipset::Q35 => String::new(),
+        };
+        let command_line = format!("{COMMAND_LINE} {clock} {}", options.command_line);
         let linux = entry::linux(options.firmware, &folder, &kernel, &initramfs, &command_line)?;
         let reader = options.entry.boot(artefacts, &folder)?;
         let setup = setup(&options, &folder, linux);

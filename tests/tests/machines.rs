@@ -86,3 +86,24 @@ fn it_works_where_memory_ends_with_the_window() -> Result<(), Failure> {
     life.finish()?;
     Ok(())
 }
+
+/// On a microvm: no PCI, and registers of this version of virtio-mmio.
+fn microvm(name: &str, more: &[&str]) -> Result<(), Failure> {
+    let options = Options {
+        chipset: Chipset::Microvm,
+        disk: DiskKind::VirtioBlk,
+        qemu: more.iter().map(|word| (*word).to_owned()).collect(),
+        ..Options::default()
+    };
+    round_trip(name, options)
+}
+
+#[test]
+fn it_works_on_a_microvm() -> Result<(), Failure> {
+    microvm("microvm", &["-global", "virtio-mmio.force-legacy=false"])
+}
+
+#[test]
+fn it_works_on_a_microvm_with_legacy_devices() -> Result<(), Failure> {
+    microvm("microvm-legacy", &[])
+}

@@ -14,7 +14,7 @@ use crate::power;
 use core::fmt::Write;
 use core::ptr::addr_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use dormouse_drivers::pci;
+use dormouse_drivers::quiet_all;
 use dormouse_handoff::mailbox::Outcome;
 use dormouse_handoff::plan::{PowerFacts, Stage};
 use spin::Mutex;
@@ -101,7 +101,7 @@ pub fn unexpected(what: core::fmt::Arguments<'_>) -> ! {
     // A message that is cut short is still a message.
     let _ = text.write_fmt(what);
     if let Policy::Return { .. } = policy {
-        pci::quiet_all(&MACHINE);
+        quiet_all(&MACHINE);
         give_back(text.as_str());
     }
     end(text.as_str())

@@ -9,9 +9,10 @@ use crate::power::{self, platform, suspend};
 use crate::ram;
 use crate::save::{Error, fail, open_target, way_out};
 use dormouse_drivers::guard::Guarded;
-use dormouse_drivers::pci::{self, KeptHeaders};
+use dormouse_drivers::pci::KeptHeaders;
 use dormouse_drivers::platform::Platform;
 use dormouse_drivers::queue::BlockQueue;
+use dormouse_drivers::quiet_all;
 use dormouse_handoff::image::{Counts, Header, JumpBack, State};
 use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::plan::{Action, CheckedPlan, Flags, Stage};
@@ -115,7 +116,7 @@ fn consume(plan: &CheckedPlan<'_>) -> Result<(), Error> {
         if tried.is_ok() {
             if let Err(error) = quiet {
                 log::error!("after the image was consumed: {error}");
-                pci::quiet_all(&MACHINE);
+                quiet_all(&MACHINE);
             }
             return Ok(());
         }

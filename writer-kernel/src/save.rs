@@ -248,7 +248,7 @@ fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Done, Error> 
 pub fn open_target(plan: &CheckedPlan<'_>) -> Result<Guarded, Error> {
     let target = &plan.target;
     let transport = plan.transport().ok_or(Error::NoTarget)?;
-    let controller = Controller { transport, address: target.pci };
+    let controller = Controller { transport, address: target.address() };
     let mut device = open(&MACHINE, controller, target.unit)?;
     let geometry = device.geometry();
     let identity = device.identity();

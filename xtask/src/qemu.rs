@@ -15,16 +15,18 @@ use std::path::PathBuf;
 /// target/qemu/last/report.json; the serial log lies beside it.
 #[derive(clap::Args)]
 pub struct Qemu {
-    /// How the disk that the image goes to is attached
-    #[arg(long, value_enum, default_value = "nvme")]
-    disk: DiskArgument,
+    /// How the disk that the image goes to is attached; if nothing is said, by
+    /// NVMe, on a microvm by virtio-blk, all that it has
+    #[arg(long, value_enum)]
+    disk: Option<DiskArgument>,
     /// The guest's memory: 512M to 16G
     #[arg(long, default_value = "1G", value_parser = parse_mib)]
     memory: u64,
     /// The guest's processors
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
     cpus: u32,
-    /// QEMU's machine type
+    /// QEMU's machine type; a microvm has no PCI, and legacy devices unless with
+    /// --qemu-arg=-global --qemu-arg=virtio-mmio.force-legacy=false
     #[arg(long, value_enum, default_value = "pc")]
     machine: MachineArgument,
     /// Who starts the reader
@@ -125,6 +127,7 @@ enum ActionArgument {
 enum MachineArgument {
     Pc,
     Q35,
+    Microvm,
 }
 
 impl Qemu {
@@ -157,10 +160,15 @@ impl Qemu {
         let options = Options {
             firmware,
             entry,
-            disk: self.disk.into(),
+            disk: match (self.disk, self.machine) {
+                (Some(disk), _) => disk.into(),
+                (None, MachineArgument::Microvm) => DiskKind::VirtioBlk,
+                (None, MachineArgument::Pc | MachineArgument::Q35) => DiskKind::Nvme,
+            },
             chipset: match self.machine {
                 MachineArgument::Pc => Chipset::Pc,
                 MachineArgument::Q35 => Chipset::Q35,
+                MachineArgument::Microvm => Chipset::Microvm,
             },
             memory_mib: self.memory,
             cpus: self.cpus,

@@ -116,6 +116,15 @@ pub fn parse(text: &str) -> Result<MemoryMap, IomemError> {
     Ok(map)
 }
 
+/// Where the resources of the device with this name begin, if it has any.
+pub fn start_of(text: &str, device: &str) -> Option<PhysAddr> {
+    text.lines()
+        .filter_map(Resource::parse)
+        .find(|resource| resource.name.split(' ').any(|word| word == device))
+        .map(|resource| PhysAddr(resource.start))
+        .filter(|start| start.0 != 0)
+}
+
 fn is_kernel(name: &str) -> bool {
     matches!(name, "Kernel code" | "Kernel rodata" | "Kernel data" | "Kernel bss" | "Crash kernel")
 }

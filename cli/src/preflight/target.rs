@@ -82,10 +82,10 @@ pub fn findings(
 }
 
 fn identity(target: &SurveyedTarget) -> Finding {
-    let Device { path, transport, pci, serial, .. } = &target.device;
+    let Device { path, transport, address, serial, .. } = &target.device;
     let transport = transport_words(*transport);
     let serial = if serial.is_empty() { "no serial number" } else { serial };
-    Finding::good("target", format!("{}: {transport} {pci}, {serial}", path.display()))
+    Finding::good("target", format!("{}: {transport} {address}, {serial}", path.display()))
 }
 
 fn free_or_swap(target: &SurveyedTarget) -> Finding {
@@ -158,7 +158,7 @@ mod tests {
             number: (254, 0),
             transport: Transport::VirtioBlk,
             unit: 0,
-            pci: PciAddress::default(),
+            address: PciAddress::default().into(),
             block_size: 512,
             disk_blocks: bytes / 512,
             serial: String::new(),

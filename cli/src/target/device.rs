@@ -5,7 +5,7 @@ mod path;
 
 use crate::system::System;
 use dormouse_handoff::extents::Extent;
-use dormouse_handoff::plan::{self, PciAddress, Transport};
+use dormouse_handoff::plan::{self, Address, PciAddress, Transport};
 use dormouse_handoff::units::{Lba, PAGE_SIZE};
 use rustix::fs::{FileType, major, minor, stat};
 use std::fmt;
@@ -29,8 +29,8 @@ pub struct Device {
     pub transport: Transport,
     /// NVMe namespace, AHCI port from 0; 0 for virtio-blk.
     pub unit: u32,
-    /// The controller's place on PCI.
-    pub pci: PciAddress,
+    /// Where the controller is.
+    pub address: Address,
     /// Bytes in a logical block.
     pub block_size: u32,
     /// Blocks of the whole disk.
@@ -46,6 +46,7 @@ pub fn transport_words(transport: Transport) -> &'static str {
     match transport {
         Transport::Nvme => "NVMe",
         Transport::VirtioBlk => "virtio-blk",
+        Transport::VirtioMmio => "virtio-mmio",
         Transport::Ahci => "AHCI",
     }
 }
@@ -150,7 +151,7 @@ impl Device {
             number,
             transport: place.transport,
             unit: place.unit,
-            pci: place.pci,
+            address: place.address,
             block_size: block_size as u32,
             disk_blocks: blocks(number_of(system, disk_folder, "size")?),
             serial: place.serial,
@@ -177,9 +178,16 @@ impl Device {
         let mut target = plan::Target {
             transport: self.transport as u32,
             unit: self.unit,
-            pci: self.pci,
+            pci: match self.address {
+                Address::Pci(pci) => pci,
+                Address::Mmio(_) => PciAddress::default(),
+            },
+            mmio: match self.address {
+                Address::Pci(_) => 0,
+                // Above 4 GiB there is none: `path` has seen to it.
+                Address::Mmio(start) => start.0 as u32,
+            },
             block_size: self.block_size,
-            reserved: 0,
             device_blocks: self.disk_blocks,
             serial: [0; 40],
             first_page_checksum: 0,

@@ -1,7 +1,7 @@
 //! A block device at work.
 
 use super::negotiate;
-use super::queue::SplitQueue;
+use super::queue::{Layout, SplitQueue};
 use super::shape::{self, Shape};
 use super::slots::Slots;
 use super::spec::{Features, Operation, SECTOR_SIZE, status};
@@ -31,7 +31,8 @@ const FLUSH_LIMIT_MS: u64 = 60_000;
 pub struct VirtioBlk<T: Transport> {
     platform: &'static dyn Platform,
     place: Place,
-    endpoint: Endpoint,
+    /// Where its DMA can be switched off; not with virtio-mmio.
+    endpoint: Option<Endpoint>,
     transport: T,
     health: Health,
     read_only: bool,
@@ -49,7 +50,7 @@ impl<T: Transport> VirtioBlk<T> {
     pub fn start(
         platform: &'static dyn Platform,
         place: Place,
-        endpoint: Endpoint,
+        endpoint: Option<Endpoint>,
         mut transport: T,
     ) -> Result<Self, DeviceError> {
         let failed = |operation| {
@@ -77,7 +78,8 @@ impl<T: Transport> VirtioBlk<T> {
         geometry.check().map_err(failed("read the configuration"))?;
 
         let exhausted = |_| place.error("set up the queue", Cause::Exhausted);
-        let queue = SplitQueue::new(platform, shape.entries).map_err(exhausted)?;
+        let layout = Layout::of(&transport);
+        let queue = SplitQueue::new(platform, shape.entries, layout).map_err(exhausted)?;
         let slots = Slots::new(platform, &shape).map_err(exhausted)?;
         let areas = queue.areas();
         transport.queue_set(
@@ -87,7 +89,9 @@ impl<T: Transport> VirtioBlk<T> {
             areas.driver.0,
             areas.device.0,
         );
-        endpoint.start_dma();
+        if let Some(endpoint) = &endpoint {
+            endpoint.start_dma();
+        }
         negotiate::go(&mut transport);
 
         let mut device = Self {
@@ -201,7 +205,9 @@ impl<T: Transport> VirtioBlk<T> {
             return Ok(());
         }
         let reset = negotiate::reset(self.platform, &mut self.transport);
-        self.endpoint.stop_dma();
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.stop_dma();
+        }
         self.health = Health::Stopped;
         reset.map_err(|cause| self.place.error("reset", cause))
     }

@@ -6,6 +6,8 @@
 //! itself, and what a device answers is held against that.
 
 mod device;
+mod mmio;
+mod mmio_places;
 mod modern_pci;
 mod negotiate;
 mod queue;
@@ -27,7 +29,11 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use device::VirtioBlk;
-use dormouse_handoff::plan::{PciAddress, Transport};
+use dormouse_handoff::plan::{Address, PciAddress, Transport};
+use dormouse_handoff::units::PhysAddr;
+use mmio::VirtioMmio;
+pub use mmio::quiet as quiet_mmio;
+pub use mmio_places::{in_aml, on_command_line};
 use modern_pci::ModernPci;
 
 /// This driver, for the list of drivers.
@@ -54,7 +60,7 @@ fn open(platform: &'static dyn Platform, address: PciAddress, _unit: u32) -> Ope
         Endpoint::enable(platform, address).map_err(|cause| place.error("enable", cause))?;
     let device = ModernPci::find(platform, &endpoint)
         .map_err(|cause| place.error("enable", cause))
-        .and_then(|transport| VirtioBlk::start(platform, place, endpoint, transport));
+        .and_then(|transport| VirtioBlk::start(platform, place, Some(endpoint), transport));
     match device {
         Ok(device) => Ok(Box::new(device)),
         Err(error) => {
@@ -62,4 +68,19 @@ fn open(platform: &'static dyn Platform, address: PciAddress, _unit: u32) -> Ope
             Err(error)
         }
     }
+}
+
+/// Whether registers of virtio-mmio that are said to be at `start` are there,
+/// and a disk's.
+pub(crate) fn is_mmio_disk(platform: &dyn Platform, start: PhysAddr) -> bool {
+    VirtioMmio::find(platform, start).is_ok()
+}
+
+/// Resets the disk whose registers are at `start` and makes it ready. There is
+/// no bus to switch its DMA off: a reset device reaches no memory.
+pub(crate) fn open_mmio(platform: &'static dyn Platform, start: PhysAddr) -> Opened {
+    let place = Place::controller("virtio-mmio", Address::Mmio(start));
+    let transport =
+        VirtioMmio::find(platform, start).map_err(|cause| place.error("enable", cause))?;
+    Ok(Box::new(VirtioBlk::start(platform, place, None, transport)?))
 }

@@ -341,7 +341,7 @@ impl Scripted for Shared {
         let endpoint = Endpoint::enable(machine, self.address).expect("the fake PCI");
         let place = Place::controller("virtio-blk", self.address);
         let transport = ModelTransport(self.model.clone());
-        Ok(Box::new(VirtioBlk::start(machine, place, endpoint, transport)?))
+        Ok(Box::new(VirtioBlk::start(machine, place, Some(endpoint), transport)?))
     }
 
     fn introduce(&self, words: &[u8]) {

@@ -1,6 +1,7 @@
 //! From a device in whatever state to one that waits for its queue
 //! (virtio 1.2, §3.1.1).
 
+use super::queue::LEGACY_ALIGNMENT;
 use super::shape::Config;
 use super::spec::{Features, config};
 use crate::platform::Platform;
@@ -40,6 +41,13 @@ pub fn agree(transport: &mut impl Transport) -> Result<Features, Cause> {
     transport.set_status(status);
 
     let offered = Features::from_bits_truncate(transport.read_device_features());
+    if transport.requires_legacy_layout() {
+        // §3.1.2: nothing is confirmed there.
+        let agreed = offered & WANTED & Features::LEGACY;
+        transport.write_driver_features(agreed.bits());
+        transport.set_guest_page_size(LEGACY_ALIGNMENT as u32);
+        return Ok(agreed);
+    }
     if !offered.contains(Features::VERSION_1) {
         return Err(Cause::Unsupported("a virtio device that has the legacy interface only"));
     }

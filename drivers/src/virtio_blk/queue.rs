@@ -10,12 +10,40 @@ use crate::platform::{Exhausted, Platform};
 use crate::queue::Cause;
 use core::sync::atomic::{Ordering, fence};
 use dormouse_handoff::units::PhysAddr;
+use virtio_drivers::transport::Transport;
 
 /// Flags and index of a ring before its entries.
 const RING_HEADER: usize = 4;
-/// The used ring begins on a cache line of its own: the device writes it while
-/// the processor writes the other two areas.
-const USED_ALIGNMENT: usize = 64;
+
+/// How the three areas lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Where the driver likes, and tells.
+    Free,
+    /// One after the other from a page on, as the legacy interface wants them
+    /// (virtio 1.2, §2.7.2).
+    Legacy,
+}
+
+impl Layout {
+    /// The layout that a transport needs.
+    pub fn of(transport: &impl Transport) -> Self {
+        if transport.requires_legacy_layout() { Self::Legacy } else { Self::Free }
+    }
+
+    /// Where the used ring begins is a multiple of this.
+    const fn used_alignment(self) -> usize {
+        match self {
+            // A cache line of its own: the device writes it while the processor
+            // writes the other two areas.
+            Self::Free => 64,
+            Self::Legacy => LEGACY_ALIGNMENT,
+        }
+    }
+}
+
+/// Alignment of a legacy queue, and of its used ring, in bytes: a page.
+pub const LEGACY_ALIGNMENT: usize = 4096;
 
 /// The queue's three areas and what the driver knows of them.
 pub struct SplitQueue {
@@ -43,13 +71,13 @@ pub struct Areas {
 
 impl SplitQueue {
     /// Makes an empty queue of `size` entries, a power of two.
-    pub fn new(platform: &dyn Platform, size: u16) -> Result<Self, Exhausted> {
+    pub fn new(platform: &dyn Platform, size: u16, layout: Layout) -> Result<Self, Exhausted> {
         let entries = usize::from(size);
         let available = entries * Descriptor::SIZE;
         // Each ring has a 16-bit field for another kind of notification behind
         // its entries.
         let available_end = available + RING_HEADER + entries * size_of::<u16>() + 2;
-        let used = available_end.next_multiple_of(USED_ALIGNMENT);
+        let used = available_end.next_multiple_of(layout.used_alignment());
         let end = used + RING_HEADER + entries * size_of::<UsedElement>() + 2;
         let mut memory = DmaBuffer::allocate(platform, end)?;
         memory.write(available, AVAIL_NO_INTERRUPT);

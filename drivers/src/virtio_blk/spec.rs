@@ -30,6 +30,11 @@ bitflags! {
     }
 }
 
+impl Features {
+    /// Those that the legacy interface can tell: 32 bits.
+    pub const LEGACY: Self = Self::from_bits_truncate(u32::MAX as u64);
+}
+
 /// Offsets in the block device's configuration (§5.2.4), in bytes.
 pub mod config {
     /// Capacity in sectors of 512 bytes, whatever `blk_size` is; 64 bits.

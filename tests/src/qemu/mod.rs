@@ -1,5 +1,6 @@
 //! Virtual machines: how one is put together, started, watched and ended.
 
+mod clock;
 mod console;
 mod dump;
 mod layer;
@@ -8,6 +9,7 @@ mod monitor;
 mod sampler;
 mod setup;
 
+pub use clock::host_tsc_khz;
 pub use console::Console;
 pub use dump::dump_memory;
 pub use layer::{Fault, Layer};

@@ -52,6 +52,8 @@ pub enum Chipset {
     Pc,
     /// Q35 and ICH9, with PCI Express.
     Q35,
+    /// No PCI, hardware-reduced ACPI; virtio devices by registers in memory.
+    Microvm,
 }
 
 impl Chipset {
@@ -62,6 +64,7 @@ impl Chipset {
         let (room, split) = match self {
             Self::Pc => (0xe000_0000, 0xc000_0000),
             Self::Q35 => (0xb000_0000, 0x8000_0000),
+            Self::Microvm => (0xc000_0000, 0xc000_0000),
         };
         if memory >= room { split } else { memory }
     }
@@ -72,6 +75,7 @@ impl fmt::Display for Chipset {
         f.write_str(match self {
             Self::Pc => "pc",
             Self::Q35 => "q35",
+            Self::Microvm => "microvm",
         })
     }
 }
@@ -139,7 +143,7 @@ impl fmt::Display for Format {
 pub enum DiskKind {
     /// NVM Express.
     Nvme,
-    /// virtio-blk over PCI.
+    /// virtio-blk: over PCI, or on a microvm by registers in memory.
     VirtioBlk,
     /// SATA behind AHCI.
     Ahci,
@@ -226,7 +230,11 @@ impl Setup {
     }
 
     fn machine(&self, arguments: &mut Arguments) {
-        arguments.pair("-machine", self.chipset);
+        match self.chipset {
+            // Without KVM's clock nothing else there knows the time of day.
+            Chipset::Microvm => arguments.pair("-machine", "microvm,rtc=on"),
+            Chipset::Pc | Chipset::Q35 => arguments.pair("-machine", self.chipset),
+        }
         if self.count_instructions {
             arguments.pair("-accel", "tcg,thread=single");
             arguments.pair("-icount", "shift=0,sleep=off");
@@ -262,7 +270,14 @@ impl Setup {
         arguments.pair("-chardev", console);
         arguments.pair("-serial", "chardev:console");
         arguments.pair("-chardev", socket("agent"));
-        arguments.pair("-serial", "chardev:agent");
+        match self.chipset {
+            // It has one port of its own.
+            Chipset::Microvm => {
+                let port = "isa-serial,chardev=agent,iobase=0x2f8,irq=3";
+                arguments.pair("-device", port);
+            }
+            Chipset::Pc | Chipset::Q35 => arguments.pair("-serial", "chardev:agent"),
+        }
         arguments.pair("-chardev", socket("monitor"));
         arguments.pair("-mon", "chardev=monitor,mode=control");
         if self.sampled {
@@ -286,6 +301,9 @@ impl Setup {
         let common = format!("drive={id},serial={},{blocks}", disk.serial);
         match (disk.kind, self.chipset) {
             (DiskKind::Nvme, _) => arguments.pair("-device", format!("nvme,{common}")),
+            (DiskKind::VirtioBlk, Chipset::Microvm) => {
+                arguments.pair("-device", format!("virtio-blk-device,{common}"));
+            }
             (DiskKind::VirtioBlk, _) => {
                 arguments.pair("-device", format!("virtio-blk-pci,{common}"));
             }
@@ -293,7 +311,7 @@ impl Setup {
             (DiskKind::Ahci, Chipset::Q35) => {
                 arguments.pair("-device", format!("ide-hd,bus=ide.{index},{common}"));
             }
-            (DiskKind::Ahci, Chipset::Pc) => {
+            (DiskKind::Ahci, Chipset::Pc | Chipset::Microvm) => {
                 arguments.pair("-device", format!("ich9-ahci,id=ahci{index}"));
                 arguments.pair("-device", format!("ide-hd,bus=ahci{index}.0,{common}"));
             }
@@ -317,7 +335,7 @@ impl Setup {
                 arguments.pair("-drive", drive);
                 // Q35's first ports may have disks.
                 let bus = match self.chipset {
-                    Chipset::Pc => "ide.0",
+                    Chipset::Pc | Chipset::Microvm => "ide.0",
                     Chipset::Q35 => "ide.5",
                 };
                 let device = format!("{kind},drive=medium,bootindex=0,bus={bus}");

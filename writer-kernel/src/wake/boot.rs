@@ -88,9 +88,14 @@ impl Boot {
         pages
     }
 
+    /// The command line.
+    pub fn command_line(&self) -> &str {
+        plan::text(&self.command_line)
+    }
+
     /// The value of `key=value` on the command line.
     pub fn option(&self, key: &str) -> Option<&str> {
-        plan::text(&self.command_line)
+        self.command_line()
             .split_ascii_whitespace()
             .filter_map(|word| word.split_once('='))
             .find_map(|(name, value)| (name == key).then_some(value))

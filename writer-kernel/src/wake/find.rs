@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use dormouse_drivers::queue::BlockQueue;
 use dormouse_drivers::{Controller, find_controllers, open, units};
 use dormouse_handoff::image::{HeaderError, Kind};
-use dormouse_handoff::units::Lba;
+use dormouse_handoff::units::{Lba, PhysAddr};
 use dormouse_transfer::memory::Buffer;
 use dormouse_transfer::{error, image, partitions};
 
@@ -26,10 +26,12 @@ pub struct Found {
 /// The one valid image on all disks; a sleeping system goes before reusable
 /// images, as it is what the machine did last. Says of every other what is wrong
 /// with it.
-pub fn the_one(scratch: &mut Buffer) -> Result<Found, Error> {
+///
+/// `mmio` is where disks without a bus are said to be.
+pub fn the_one(mmio: &[PhysAddr], scratch: &mut Buffer) -> Result<Found, Error> {
     let mut found = Vec::new();
     let mut refused = None;
-    for controller in find_controllers(&MACHINE) {
+    for controller in find_controllers(&MACHINE, mmio) {
         let units = match units(&MACHINE, controller) {
             Ok(units) => units,
             Err(error) => {

@@ -6,7 +6,7 @@ use crate::arch::cpu;
 use crate::arch::paging::direct;
 use crate::machine::MACHINE;
 use alloc::vec::Vec;
-use dormouse_drivers::iommu;
+use dormouse_drivers::{iommu, mmio_in_aml};
 use dormouse_handoff::checksum;
 use dormouse_handoff::plan::{Iommu, MAX_IOMMUS, Machine, PowerFacts};
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
@@ -27,6 +27,8 @@ pub struct Firmware {
     pub power: Option<PowerFacts>,
     /// The machine's IOMMUs; unused places are zero.
     pub iommus: [Iommu; MAX_IOMMUS],
+    /// Where registers of virtio-mmio are.
+    pub mmio: Vec<PhysAddr>,
     dsdt_checksum: u64,
     hardware_signature: u32,
 }
@@ -67,6 +69,7 @@ impl Firmware {
         Self {
             power,
             iommus,
+            mmio: aml.iter().flat_map(|aml| mmio_in_aml(aml)).collect(),
             dsdt_checksum: dsdt.map_or(0, checksum::plain),
             hardware_signature: facs.map_or(0, |facs| u32_at(facs, 8)),
         }

@@ -29,7 +29,7 @@ use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::iommu::{self, Translating};
 use dormouse_drivers::platform::Platform;
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
-use dormouse_drivers::{open, pci};
+use dormouse_drivers::{mmio_on_command_line, open, quiet_all};
 use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::{self, CheckedPlan, Flags, Stage};
@@ -137,7 +137,7 @@ pub fn run(loader: Loader) -> ! {
     MACHINE.set_space(space);
     let firmware = Firmware::read(&boot);
     failure::reader(boot.fallback(), firmware.power);
-    log::info!("{} devices were still writing into memory: stopped", pci::quiet_all(&MACHINE));
+    log::info!("{} devices were still writing into memory: stopped", quiet_all(&MACHINE));
     wake_or_give_up(Reader { boot, firmware, found: None })
 }
 
@@ -181,7 +181,13 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
     let mut scratch = ram::buffer(SCRATCH_BYTES)?;
     let found = match reader.found {
         Some(found) => found,
-        None => find::the_one(&mut scratch)?,
+        None => {
+            let mut mmio = mmio_on_command_line(reader.boot.command_line());
+            mmio.extend(&reader.firmware.mmio);
+            mmio.sort_unstable();
+            mmio.dedup();
+            find::the_one(&mmio, &mut scratch)?
+        }
     };
     let mut device = open(&MACHINE, found.controller, found.unit)?;
     let opened = image::open(&mut device, found.start, &mut scratch)?;
@@ -267,7 +273,7 @@ fn put_back(
         // The image is used up: the only way on is forward. The old kernel resets
         // the controller; until then it must not write into memory.
         log::error!("{error}");
-        pci::quiet_all(&MACHINE);
+        quiet_all(&MACHINE);
     }
     let read = Statistics {
         first_data_us,

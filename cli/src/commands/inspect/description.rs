@@ -210,7 +210,7 @@ impl Origin {
             device: format!(
                 "{} {}",
                 plan.transport().map_or("no disk", transport_words),
-                plan.target.pci
+                plan.target.address()
             ),
             serial: plan::text(&plan.target.serial).to_owned(),
             cpu_vendor: String::from_utf8_lossy(vendor.as_flattened()).into_owned(),

@@ -3,14 +3,15 @@
 //! `/sys/devices/pci0000:00/0000:00:04.0/nvme/nvme0/nvme0n1`.
 
 use super::DeviceError;
+use crate::linux::iomem;
 use crate::system::System;
-use dormouse_handoff::plan::{PciAddress, Transport};
+use dormouse_handoff::plan::{Address, PciAddress, Transport};
 use std::path::{Path, PathBuf};
 
 /// Where a disk hangs, and as which of its controller's.
 pub struct Place {
     pub transport: Transport,
-    pub pci: PciAddress,
+    pub address: Address,
     pub unit: u32,
     pub serial: String,
 }
@@ -21,7 +22,7 @@ impl Place {
         let through = controller_path(system, disk)?;
         let parts: Vec<&str> = through.iter().filter_map(|part| part.to_str()).collect();
         let Some(at) = parts.iter().rposition(|part| is_pci(part)) else {
-            return Err(DeviceError::Kind(kind_without_pci(&parts)));
+            return Self::without_pci(system, disk, &parts);
         };
         let pci = pci_address(parts[at])
             .ok_or(DeviceError::Kind("behind a PCI segment above 65535 (Intel VMD)"))?;
@@ -34,7 +35,7 @@ impl Place {
                 attribute(system, disk, "nsid")?,
                 system.line(disk.join("device/serial")).unwrap_or_default(),
             ),
-            Transport::VirtioBlk => (0, system.line(disk.join("serial")).unwrap_or_default()),
+            Transport::VirtioBlk | Transport::VirtioMmio => (0, virtio_serial(system, disk)),
             Transport::Ahci => {
                 let port = controller.join(below[0]).join("ata_port").join(below[0]);
                 if system.number(port.join("nr_pmp_links")).is_some_and(|links| links > 0) {
@@ -45,7 +46,31 @@ impl Place {
                 (unit.ok_or(DeviceError::Attribute("port_no"))?, ata_serial(system, disk))
             }
         };
-        Ok(Self { transport, pci, unit, serial })
+        Ok(Self { transport, address: Address::Pci(pci), unit, serial })
+    }
+
+    /// A disk whose controller is no PCI device: of those, virtio-mmio is known,
+    /// `/sys/devices/platform/LNRO0005:17/virtio0/block/vda`.
+    fn without_pci(system: &System, disk: &Path, parts: &[&str]) -> Result<Self, DeviceError> {
+        let [.., controller, virtio, "block", _] = parts else {
+            return Err(DeviceError::Kind(kind_without_pci(parts)));
+        };
+        if !virtio.starts_with("virtio") || !parts.contains(&"platform") {
+            return Err(DeviceError::Kind(kind_without_pci(parts)));
+        }
+        let resources = system.text("/proc/iomem").unwrap_or_default();
+        let start = iomem::start_of(&resources, controller);
+        let start = start.ok_or(DeviceError::Attribute("registers in /proc/iomem"))?;
+        if start.0 > u64::from(u32::MAX) {
+            return Err(DeviceError::Kind("a virtio-mmio disk with registers above 4 GiB"));
+        }
+        let serial = virtio_serial(system, disk);
+        Ok(Self {
+            transport: Transport::VirtioMmio,
+            address: Address::Mmio(start),
+            unit: 0,
+            serial,
+        })
     }
 }
 
@@ -87,7 +112,7 @@ fn transport(below: &[&str], driver: &str) -> Result<Transport, DeviceError> {
 
 fn kind_without_pci(parts: &[&str]) -> &'static str {
     let disk = parts.last().copied().unwrap_or_default();
-    const KINDS: [(&str, &str); 9] = [
+    const KINDS: [(&str, &str); 8] = [
         ("dm-", "a device-mapper device (LVM, dm-crypt)"),
         ("md", "a Linux RAID array"),
         ("loop", "a loop device"),
@@ -96,7 +121,6 @@ fn kind_without_pci(parts: &[&str]) -> &'static str {
         ("nbd", "a network block device"),
         ("rbd", "a network block device"),
         ("nvme", "NVMe over a network"),
-        ("vd", "a virtio-mmio disk"),
     ];
     let known = KINDS.iter().find(|(prefix, _)| disk.starts_with(prefix));
     known.map_or("not on PCI", |(_, kind)| kind)
@@ -124,6 +148,10 @@ fn pci_address(part: &str) -> Option<PciAddress> {
     let (segment, bus, device, function) = split_pci(part)?;
     let segment = u16::try_from(segment).ok()?;
     Some(PciAddress { segment, bus, device, function, reserved: [0; 3] })
+}
+
+fn virtio_serial(system: &System, disk: &Path) -> String {
+    system.line(disk.join("serial")).unwrap_or_default()
 }
 
 fn attribute(system: &System, folder: &Path, name: &'static str) -> Result<u32, DeviceError> {

@@ -54,7 +54,7 @@ fn an_nvme_namespace_is_found_behind_its_bridge() {
         .link(&format!("{disk}/device"), "..");
     let device = tree.device().unwrap();
     assert_eq!(device.transport, Transport::Nvme);
-    assert_eq!(device.pci.to_string(), "0000:3d:00.0");
+    assert_eq!(device.address.to_string(), "0000:3d:00.0");
     assert_eq!((device.unit, device.serial.as_str()), (1, "S4EWNX0"));
     assert_eq!((device.disk_blocks, device.extent.blocks), (2048, 2048));
     assert!(!device.is_partition());
@@ -100,7 +100,7 @@ fn with_native_multipath_the_subsystem_names_the_controller() {
             "../../../pci0000:00/0000:00:1d.0/0000:3d:00.0/nvme/nvme0",
         );
     let device = tree.device().unwrap();
-    assert_eq!(device.pci.to_string(), "0000:3d:00.0");
+    assert_eq!(device.address.to_string(), "0000:3d:00.0");
     assert_eq!(device.serial, "S1");
 }
 
@@ -111,6 +111,20 @@ fn a_virtio_disk_is_found() {
     tree.disk(disk, 2048, 512).file(&format!("{disk}/serial"), "dormouse");
     let device = tree.device().unwrap();
     assert_eq!((device.transport, device.unit), (Transport::VirtioBlk, 0));
+    assert_eq!(device.serial, "dormouse");
+}
+
+#[test]
+fn a_virtio_disk_without_a_bus_is_found_by_its_registers() {
+    let tree = Tree::new();
+    let disk = "sys/devices/platform/LNRO0005:17/virtio0/block/vda";
+    tree.disk(disk, 2048, 512).file(&format!("{disk}/serial"), "dormouse");
+    assert_eq!(tree.device(), Err(DeviceError::Attribute("registers in /proc/iomem")));
+    let resources = "feb02c00-feb02dff : LNRO0005:16\nfeb02e00-feb02fff : LNRO0005:17\n";
+    tree.file("proc/iomem", resources);
+    let device = tree.device().unwrap();
+    assert_eq!(device.transport, Transport::VirtioMmio);
+    assert_eq!(device.plan_target().mmio, 0xfeb0_2e00);
     assert_eq!(device.serial, "dormouse");
 }
 
@@ -131,7 +145,7 @@ fn an_ahci_port_counts_from_zero() {
     let device = ata_disk("ahci").device().unwrap();
     assert_eq!((device.transport, device.unit), (Transport::Ahci, 2));
     assert_eq!(device.serial, "QM00001");
-    assert_eq!(device.pci.to_string(), "0000:00:1f.2");
+    assert_eq!(device.address.to_string(), "0000:00:1f.2");
 }
 
 #[test]
@@ -146,7 +160,6 @@ fn other_kinds_are_named() {
         ("virtual/block/md127", "a Linux RAID array"),
         ("virtual/block/loop3", "a loop device"),
         ("virtual/block/zram0", "memory (zram)"),
-        ("platform/LNRO0005:00/virtio0/block/vda", "a virtio-mmio disk"),
         (
             "pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sdb",
             "a USB device",

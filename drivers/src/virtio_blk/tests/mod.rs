@@ -37,7 +37,7 @@ impl Bench {
     fn start(&self) -> Result<VirtioBlk<ModelTransport>, DeviceError> {
         let endpoint = Endpoint::enable(self.machine, ADDRESS).unwrap();
         let place = Place::controller("virtio-blk", ADDRESS);
-        VirtioBlk::start(self.machine, place, endpoint, ModelTransport(self.model.clone()))
+        VirtioBlk::start(self.machine, place, Some(endpoint), ModelTransport(self.model.clone()))
     }
 
     fn device(&self) -> VirtioBlk<ModelTransport> {
