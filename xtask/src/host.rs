@@ -73,27 +73,37 @@ pub fn ensure_target(target: &str) -> Result<(), Error> {
     shell::run(Command::new("rustup").args(["target", "add", target]))
 }
 
+/// How often packages are installed: one of another origin may have to go for
+/// the first ones (Debian's QEMU removes newer QEMU tools), and is missing then.
+const ROUNDS: usize = 2;
+
 /// Installs what is missing if this is root on a Debian system, or says what
 /// to type.
 pub fn ensure(needs: &[Need]) -> Result<(), Error> {
-    let missing = || -> Vec<&'static str> {
-        needs.iter().filter(|need| !Path::new(need.1).exists()).map(|need| need.0).collect()
-    };
-    let packages = missing();
-    if packages.is_empty() {
-        return Ok(());
+    for _ in 0..ROUNDS {
+        let packages = missing(needs);
+        if packages.is_empty() {
+            return Ok(());
+        }
+        let root = shell::output(Command::new("id").arg("-u")).is_ok_and(|id| id == "0");
+        if !root || !Path::new("/usr/bin/apt-get").exists() {
+            return Err(Error::Missing(packages));
+        }
+        shell::run(apt().arg("update"))?;
+        shell::run(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages))?;
     }
-    let root = shell::output(Command::new("id").arg("-u")).is_ok_and(|id| id == "0");
-    if !root || !Path::new("/usr/bin/apt-get").exists() {
-        return Err(Error::Missing(packages));
+    match missing(needs) {
+        packages if packages.is_empty() => Ok(()),
+        packages => Err(Error::Missing(packages)),
     }
-    let apt = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    shell::run(apt().arg("update"))?;
-    shell::run(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages))?;
-    let packages = missing();
-    if packages.is_empty() { Ok(()) } else { Err(Error::Missing(packages)) }
+}
+
+fn missing(needs: &[Need]) -> Vec<&'static str> {
+    needs.iter().filter(|need| !Path::new(need.1).exists()).map(|need| need.0).collect()
+}
+
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
 }
