@@ -38,7 +38,7 @@ pub fn power_facts(system: &System) -> Result<PowerFacts, PowerError> {
     }
 }
 
-/// XXH64 of the DSDT; 0 where it cannot be read.
+/// Checksum of the DSDT; 0 where it cannot be read.
 pub fn dsdt_checksum(system: &System) -> u64 {
     match table(system, "DSDT") {
         bytes if bytes.is_empty() => 0,

@@ -88,7 +88,7 @@ fn only_a_suspend_without_an_image_needs_no_target() {
 #[test]
 fn each_fault_of_a_plan_has_its_own_words() {
     assert_eq!(refusal(|plan| plan.magic = [0; 8]), PlanError::Unstamped);
-    assert_eq!(refusal(|plan| plan.version = 2), PlanError::Version(2));
+    assert_eq!(refusal(|plan| plan.version = 1), PlanError::Version(1));
     assert_eq!(refusal(|plan| plan.length -= 8), PlanError::Truncated);
     assert_eq!(refusal(|plan| plan.action = 0), PlanError::Field("action"));
     assert_eq!(refusal(|plan| plan.image = 9), PlanError::Field("image"));

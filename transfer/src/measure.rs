@@ -51,7 +51,8 @@ pub fn saving(
     });
     told("zero test", tested, observer.now_us() - from);
 
-    let mut checksum = header.seed().stream();
+    let seed = header.seed();
+    let mut checksum = seed.stream();
     let from = observer.now_us();
     stored(stream, header, buffer, |_, part| {
         for frame in part.start.0..part.end().0 {

@@ -80,7 +80,7 @@ pub fn save(
         chunks: TableWriter::new(buffers.chunks, layout.chunks, seed, CHUNK_OWNERS),
         run: Run::default(),
         batch: Batch::new(seed.stream()),
-        seed,
+        seed: &seed,
         data_offset: layout.data.offset,
         data_length: 0,
         counts: Counts::default(),
@@ -137,15 +137,15 @@ pub fn save(
 }
 
 /// The chunk that is being put together.
-struct Batch {
+struct Batch<'a> {
     segments: [Segment; MAX_SEGMENTS],
     count: usize,
     pages: u32,
-    checksum: checksum::Stream,
+    checksum: checksum::Stream<'a>,
 }
 
-impl Batch {
-    fn new(checksum: checksum::Stream) -> Self {
+impl<'a> Batch<'a> {
+    fn new(checksum: checksum::Stream<'a>) -> Self {
         let none = Segment { address: PhysAddr(0), bytes: 0 };
         Self { segments: [none; MAX_SEGMENTS], count: 0, pages: 0, checksum }
     }
@@ -171,8 +171,8 @@ struct Writer<'a> {
     chunks: TableWriter<Chunk>,
     /// The run that is being extended; `pages` is 0 before the first.
     run: Run,
-    batch: Batch,
-    seed: checksum::Seed,
+    batch: Batch<'a>,
+    seed: &'a checksum::Seed,
     data_offset: u64,
     data_length: u64,
     counts: Counts,

@@ -126,7 +126,7 @@ pub enum Codec {
 pub struct Section {
     /// Bytes used.
     pub length: u64,
-    /// XXH64 of these bytes, seeded by the image.
+    /// Checksum of these bytes, seeded by the image.
     pub checksum: u64,
 }
 
@@ -183,10 +183,10 @@ impl Counts {
 
 /// The image's first 512 bytes.
 ///
-/// Magic, version, state, id and checksum keep their places in every version,
-/// so that any version can tell that there is an image, whose, and can discard
-/// it. A reader takes only its own version: what it does not know it does not
-/// enter.
+/// Magic, version, state and id keep their places in every version, so that any
+/// version can tell that there is an image. How the checksum is computed belongs
+/// to the version: a reader takes only its own, and what it does not know it
+/// does not enter.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Header {
@@ -226,7 +226,7 @@ pub struct Header {
     pub statistics: Statistics,
     /// Zero.
     pub reserved: [u64; 32],
-    /// XXH64 (seed 0) of all bytes before this field.
+    /// Checksum (seed 0) of all bytes before this field.
     pub checksum: u64,
 }
 
@@ -252,7 +252,8 @@ impl core::fmt::Display for HeaderError {
             Self::Checksum => write!(f, "the image header's checksum does not match"),
             Self::Version(v) => write!(
                 f,
-                "the image has version {v}, this program reads version {}",
+                "the image has version {v}, this program reads version {}: only the dormouse that \
+                 wrote it can wake it",
                 Header::VERSION
             ),
             Self::Field(name) => write!(f, "the image header's field `{name}` is out of range"),
@@ -265,7 +266,7 @@ impl Header {
     pub const MAGIC: [u8; 8] = *b"DORMOUSE";
 
     /// The layout's version.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// The header of an image that is just being begun.
     pub fn begin(id: Nonce, kind: Kind, block_size: u32, created: u64, layout_pages: u64) -> Self {
@@ -302,11 +303,12 @@ impl Header {
         if header.magic != Self::MAGIC {
             return Err(HeaderError::None);
         }
-        if header.checksum != checksum::plain(&header.as_bytes()[..HEADER_BYTES - 8]) {
-            return Err(HeaderError::Checksum);
-        }
+        // First, as another version may have another checksum.
         if header.version != Self::VERSION {
             return Err(HeaderError::Version(header.version));
+        }
+        if header.checksum != checksum::plain(&header.as_bytes()[..HEADER_BYTES - 8]) {
+            return Err(HeaderError::Checksum);
         }
         let state = State::from_number(header.state).ok_or(HeaderError::Field("state"))?;
         let kind = Kind::from_number(header.kind).ok_or(HeaderError::Field("kind"))?;
@@ -394,7 +396,7 @@ pub struct Attempts {
     pub begun: u32,
     /// Zero.
     pub reserved: u32,
-    /// XXH64 (seeded by the image) of all bytes before this field.
+    /// Checksum (seeded by the image) of all bytes before this field.
     pub checksum: u64,
 }
 
@@ -499,9 +501,12 @@ mod tests {
         h.seal();
         assert_eq!(Header::parse(h.as_bytes()), Err(HeaderError::Field("data_length")));
         let mut h = header();
-        h.version = 2;
+        h.version = 1;
         h.seal();
-        assert_eq!(Header::parse(h.as_bytes()), Err(HeaderError::Version(2)));
+        assert_eq!(Header::parse(h.as_bytes()), Err(HeaderError::Version(1)));
+        // Which may have another checksum.
+        h.checksum ^= 1;
+        assert_eq!(Header::parse(h.as_bytes()), Err(HeaderError::Version(1)));
         let mut h = header();
         h.layout_pages = u64::MAX;
         h.seal();

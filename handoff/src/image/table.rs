@@ -52,7 +52,7 @@ impl TableRegion {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct PageHead {
-    /// XXH64 (seeded by the image) of the rest of the page.
+    /// Checksum (seeded by the image) of the rest of the page.
     pub checksum: u64,
     /// The page's place in its table, from 0.
     pub sequence: u64,
@@ -134,7 +134,7 @@ impl Run {
 pub struct Chunk {
     /// Bytes from the start of the data region.
     pub offset: u64,
-    /// XXH64 (seeded by the image) of the pages as they are in memory.
+    /// Checksum (seeded by the image) of the pages as they are in memory.
     pub checksum: u64,
     /// Bytes on disk.
     pub length: u32,
