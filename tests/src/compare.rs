@@ -143,7 +143,7 @@ impl ImageFile {
             }
             next += u64::from(chunk.length);
             let bytes = self.read(data + chunk.offset, u64::from(chunk.length))?;
-            if seed.checksum(&bytes) != chunk.checksum {
+            if seed.of_pages(&bytes) != chunk.checksum {
                 return Err(self.wrong(format!("chunk {index}: the checksum does not match")));
             }
         }

@@ -45,7 +45,7 @@ pub fn compare(
     let mut offset = 0;
     while let Some(chunk) = chunks.next(stream)? {
         check_place(&chunk, offset, header)?;
-        let mut checksum = seed.stream();
+        let mut checksum = seed.pages();
         let mut first = None;
         let mut left = chunk.pages;
         while left > 0 {
@@ -53,7 +53,7 @@ pub fn compare(
             first.get_or_insert(part);
             for frame in (part.start.0..part.end().0).map(Pfn) {
                 let page = data.next_page(stream)?;
-                checksum.update(page);
+                checksum.push(page);
                 if !same(page, memory.page(frame)) {
                     against.note(frame);
                 }

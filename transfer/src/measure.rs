@@ -51,12 +51,11 @@ pub fn saving(
     });
     told("zero test", tested, observer.now_us() - from);
 
-    let seed = header.seed();
-    let mut checksum = seed.stream();
+    let mut checksum = header.seed().pages();
     let from = observer.now_us();
     stored(stream, header, buffer, |_, part| {
         for frame in part.start.0..part.end().0 {
-            checksum.update(memory.page(Pfn(frame)));
+            checksum.push(memory.page(Pfn(frame)));
         }
         Ok(())
     })?;

@@ -240,11 +240,11 @@ impl Slot {
 
     /// Compares what came in with the chunk's checksum.
     fn check(&mut self, seed: Seed, memory: &dyn Memory) -> Result<(), Error> {
-        let mut checksum = seed.stream();
+        let mut checksum = seed.pages();
         for segment in &self.segments[..self.count] {
             let first = Pfn::containing(segment.address).0;
             for frame in first..first + u64::from(segment.bytes) / PAGE_SIZE {
-                checksum.update(memory.page(Pfn(frame)));
+                checksum.push(memory.page(Pfn(frame)));
             }
         }
         self.busy = false;

@@ -79,8 +79,8 @@ pub fn save(
         runs: TableWriter::new(buffers.runs, layout.runs, seed, RUN_OWNERS),
         chunks: TableWriter::new(buffers.chunks, layout.chunks, seed, CHUNK_OWNERS),
         run: Run::default(),
-        batch: Batch::new(seed.stream()),
-        seed: &seed,
+        batch: Batch::new(seed.pages()),
+        seed,
         data_offset: layout.data.offset,
         data_length: 0,
         counts: Counts::default(),
@@ -137,21 +137,21 @@ pub fn save(
 }
 
 /// The chunk that is being put together.
-struct Batch<'a> {
+struct Batch {
     segments: [Segment; MAX_SEGMENTS],
     count: usize,
     pages: u32,
-    checksum: checksum::Stream<'a>,
+    checksum: checksum::Pages,
 }
 
-impl<'a> Batch<'a> {
-    fn new(checksum: checksum::Stream<'a>) -> Self {
+impl Batch {
+    fn new(checksum: checksum::Pages) -> Self {
         let none = Segment { address: PhysAddr(0), bytes: 0 };
         Self { segments: [none; MAX_SEGMENTS], count: 0, pages: 0, checksum }
     }
 
     fn push(&mut self, frame: Pfn, bytes: &[u8]) {
-        self.checksum.update(bytes);
+        self.checksum.push(bytes);
         self.pages += 1;
         let address = frame.address();
         if let Some(last) = self.segments[..self.count].last_mut()
@@ -171,8 +171,8 @@ struct Writer<'a> {
     chunks: TableWriter<Chunk>,
     /// The run that is being extended; `pages` is 0 before the first.
     run: Run,
-    batch: Batch<'a>,
-    seed: &'a checksum::Seed,
+    batch: Batch,
+    seed: checksum::Seed,
     data_offset: u64,
     data_length: u64,
     counts: Counts,
@@ -302,7 +302,7 @@ impl Writer<'_> {
 
     /// Sends the chunk that has been put together.
     fn send(&mut self, stream: &mut Stream<'_>) -> Result<(), Error> {
-        let batch = core::mem::replace(&mut self.batch, Batch::new(self.seed.stream()));
+        let batch = core::mem::replace(&mut self.batch, Batch::new(self.seed.pages()));
         let bytes = u64::from(batch.pages) * PAGE_SIZE;
         stream.start(
             Direction::Write,

@@ -59,7 +59,7 @@ fn parts(header: &Header) -> [Part; 6] {
     let layout = header.layout();
     let part = |offset: u64, length: u64, words| Part { used: offset..offset + length, words };
     [
-        part(0, 512, &["header", "no dormouse image"] as &[_]),
+        part(0, 512, &["header", "no dormouse image", "the image has version"] as &[_]),
         part(Layout::JUMP_BACK, header.jump_back.length, &["jump-back state"]),
         part(Layout::PLAN, header.plan.length, &["plan"]),
         part(layout.runs.offset, header.runs.pages * 4096, &["table"]),

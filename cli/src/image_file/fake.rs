@@ -90,7 +90,7 @@ impl Fake {
         let chunks: Vec<Chunk> = pieces
             .map(|(i, piece)| Chunk {
                 offset: (i * length) as u64,
-                checksum: seed.checksum(piece),
+                checksum: seed.of_pages(piece),
                 length: piece.len() as u32,
                 pages: (piece.len() as u64 / PAGE_SIZE) as u32,
                 codec: Codec::Raw as u32,

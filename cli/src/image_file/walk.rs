@@ -154,7 +154,7 @@ impl<'a> Walk<'a> {
             return Err(self.image.failed(ImageError::ChunkShape(index)));
         }
         let pages = self.image.chunk_bytes(&chunk)?;
-        if self.image.header().seed().checksum(pages.as_bytes()) != chunk.checksum {
+        if self.image.header().seed().of_pages(pages.as_bytes()) != chunk.checksum {
             let offset = chunk.offset;
             return Err(self.image.failed(ImageError::Chunk { index, offset }));
         }
