@@ -162,7 +162,7 @@ pub fn ran(answer: Answer) -> Result<Ran, Error> {
 fn listen(line: &UnixStream) -> Result<Inbox<Reply>, Error> {
     let reading = line.try_clone().map_err(Error::host("cloning the agent's socket"))?;
     let mut decoder = Decoder::default();
-    Ok(Inbox::reading(reading, move |bytes| decoder.take(bytes)))
+    Inbox::reading(reading, move |bytes| decoder.take(bytes))
 }
 
 fn unexpected(answer: &Answer) -> Error {

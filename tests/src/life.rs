@@ -10,7 +10,8 @@ use crate::fill::{Fill, SECOND_DISK};
 use crate::guest::{Guest, Ticket, ran};
 use crate::initramfs;
 use crate::qemu::{
-    self, Boot, Chipset, Disk, DiskKind, Ended, Firmware, Format, Machine, Sample, Setup,
+    self, Boot, Chipset, Disk, DiskKind, Ended, Firmware, Format, Machine, SERIAL_LOG, Sample,
+    Setup,
 };
 use dormouse_guest::protocol::{Call, Ran};
 use std::os::unix::net::UnixStream;
@@ -290,7 +291,7 @@ impl Life {
             Ok(at) => Ok(at),
             Err(e) => match self.guest.wait(&attempt.ticket, Duration::ZERO) {
                 Ok((answer, _)) => Err(came_back(&ran(answer)?)),
-                Err(_) => Err(with_log(e, &self.folder)),
+                Err(_) => Err(self.with_log(e)),
             },
         }
     }
@@ -337,7 +338,7 @@ impl Life {
             Ok((_, at)) => Ok(at),
             Err(e) => match self.guest.wait(&attempt.ticket, Duration::ZERO) {
                 Ok((answer, _)) => Err(came_back(&ran(answer)?)),
-                Err(_) => Err(with_log(e, &self.folder)),
+                Err(_) => Err(self.with_log(e)),
             },
         }
     }
@@ -535,6 +536,17 @@ impl Life {
         self.folder.join(SECOND_DISK_IMAGE)
     }
 
+    /// All that the machines of this life have written on their consoles so far.
+    pub fn serial_log(&self) -> Result<String, Error> {
+        if let Some(machine) = &self.machine {
+            machine.console.catch_up()?;
+        }
+        let log = self.folder.join(SERIAL_LOG);
+        let bytes = std::fs::read(&log);
+        let bytes = bytes.map_err(Error::host(format!("reading {}", log.display())))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Does something, and adds the serial log's end to what went wrong.
     pub fn logged<T>(
         &mut self,
@@ -545,6 +557,8 @@ impl Life {
 
     /// Adds the serial log's end to an error.
     pub fn with_log(&self, error: Error) -> Error {
+        // What is missing where that fails is not worth another error.
+        let _ = self.machine.as_ref().map(|machine| machine.console.catch_up());
         with_log(error, &self.folder)
     }
 }
@@ -605,7 +619,7 @@ fn with_log(error: Error, folder: &Path) -> Error {
     if let Error::Logged { .. } = error {
         return error;
     }
-    let log = folder.join("serial.log");
+    let log = folder.join(SERIAL_LOG);
     let bytes = std::fs::read(&log).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();

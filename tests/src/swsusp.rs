@@ -58,11 +58,9 @@ pub fn measure(mut life: Life, fill: &Fill) -> Result<(Swsusp, Asleep), Error> {
     if let Some(check) = damaged {
         return Err(Error::verdict(format!("swsusp: {}: {}", check.what, check.detail)));
     }
-    let log = life.folder.join("serial.log");
-    let text = std::fs::read(&log).map_err(Error::host(format!("reading {}", log.display())))?;
-    let text = String::from_utf8_lossy(&text);
+    let text = life.serial_log()?;
     let speed = |verb| {
-        let missing = || Error::verdict(format!("no line of {verb:?} in {}", log.display()));
+        let missing = || Error::verdict(format!("no line of {verb:?} on the console"));
         text.lines().find_map(|line| speed(line, verb)).ok_or_else(missing)
     };
     let (stored_bytes, write_mb_s) = speed("Wrote")?;

@@ -1,8 +1,7 @@
 //! The same round trip on machines of every kind.
 
 use dormouse_tests::qemu::{Chipset, DiskKind};
-use dormouse_tests::{Artefacts, Error, Failure, Fill, Life, Options, scenario};
-use std::fs;
+use dormouse_tests::{Artefacts, Failure, Fill, Life, Options, scenario};
 
 fn round_trip(name: &str, options: Options) -> Result<(), Failure> {
     let fill = Fill::light();
@@ -80,8 +79,7 @@ fn it_works_where_memory_ends_with_the_window() -> Result<(), Failure> {
     life.logged(|_| scenario::said(&ran, 0, &[]))?;
     let before = life.fill(&Fill::light())?;
     scenario::sleep_and_wake(&mut life, &before)?;
-    let log = fs::read_to_string(life.folder.join("serial.log"));
-    let log = log.map_err(Error::host("reading the console's log"))?;
+    let log = life.serial_log()?;
     assert!(log.contains("-0x3bffffff"), "the window lies elsewhere");
     life.finish()?;
     Ok(())

@@ -50,12 +50,12 @@ impl Bench<'_> {
             let asleep = scenario::sleep(&mut life, &["--test-measure"])?;
             let header = scenario::image(&life)?.header(State::Valid)?;
             let write = Sleep::new(&header, 0.0);
-            let device_write = Steps::of(&life.folder)?.last("device")?.mb_s();
+            let device_write = Steps::of(&life)?.last("device")?.mb_s();
             step(&format!("{name}, reading"));
             let awake = life.wake(&asleep)?;
             let said = life.logged(|_| Said::parse(&awake.said))?;
             scenario::well(&mut life, &before)?;
-            let device_read = Steps::of(&life.folder)?.last("device")?.mb_s();
+            let device_read = Steps::of(&life)?.last("device")?.mb_s();
             let read_mb_s = said.read.bytes_per_second / 1e6;
             found.push(Ceiling {
                 driver: driver.to_string(),

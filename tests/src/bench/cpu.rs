@@ -25,7 +25,7 @@ impl Bench<'_> {
         let mut life = Life::begin_bare(self.artefacts, "cpu", options)?;
         life.fill(&fill)?;
         scenario::sleep(&mut life, &["--test-measure"])?;
-        let steps = Steps::of(&life.folder)?;
+        let steps = Steps::of(&life)?;
         life.abandon()?;
         let cost = |name: &str| {
             let step = steps.last(name)?;

@@ -2,8 +2,8 @@
 //! (`transfer::measure`).
 
 use crate::error::Error;
+use crate::life::Life;
 use crate::report::rate;
-use std::path::Path;
 
 /// A step, as in `measured checksum: 128726 pages in 250000 us`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +35,9 @@ impl Step {
 pub struct Steps(Vec<Step>);
 
 impl Steps {
-    /// Reads them from the log in `folder`.
-    pub fn of(folder: &Path) -> Result<Self, Error> {
-        let log = folder.join("serial.log");
-        let text =
-            std::fs::read(&log).map_err(Error::host(format!("reading {}", log.display())))?;
-        Ok(Self::parse(&String::from_utf8_lossy(&text)))
+    /// Those of a life so far.
+    pub fn of(life: &Life) -> Result<Self, Error> {
+        Ok(Self::parse(&life.serial_log()?))
     }
 
     fn parse(text: &str) -> Self {

@@ -46,7 +46,7 @@ impl Bench<'_> {
         let before = life.fill(&fill)?;
         let asleep = scenario::sleep(&mut life, &["--test-measure"])?;
         let header = scenario::image(&life)?.header(State::Valid)?;
-        let steps = Steps::of(&life.folder)?;
+        let steps = Steps::of(&life)?;
         let awake = life.wake(&asleep)?;
         let said = life.logged(|_| Said::parse(&awake.said))?;
         checks::all_good(&life.compare(&before)?).map_err(|e| life.with_log(e))?;

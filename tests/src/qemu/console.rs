@@ -1,10 +1,18 @@
-//! The first serial port, line by line.
+//! The first serial port, line by line, and as a file.
+//!
+//! The file is written here and not by QEMU: its `logfile=` writes a byte again
+//! whenever the socket beside it was full.
 
 use crate::error::Error;
 use crate::inbox::{Found, Inbox};
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// How long bytes that were sent may take to be read.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The console of one machine. What was waited for is behind it: each wait
 /// goes on after the line that the one before found.
@@ -15,11 +23,19 @@ pub struct Console {
 }
 
 impl Console {
-    /// The console at the other end of `line`.
-    pub fn new(line: UnixStream) -> Result<Self, Error> {
+    /// The console at the other end of `line`. What comes in is appended to the
+    /// file `log`.
+    pub fn new(line: UnixStream, log: &Path) -> Result<Self, Error> {
         let reading = line.try_clone().map_err(Error::host("cloning the console's socket"))?;
         let mut partial = Vec::new();
+        let file = File::options().append(true).create(true).open(log);
+        let mut file = file.map_err(Error::host(format!("opening {}", log.display())))?;
+        let log = log.to_owned();
         let lines = Inbox::reading(reading, move |bytes| {
+            if let Err(error) = file.write_all(bytes) {
+                // What is awaited is found all the same.
+                eprintln!("writing {}: {error}", log.display());
+            }
             let mut lines = Vec::new();
             for byte in bytes {
                 match byte {
@@ -32,7 +48,7 @@ impl Console {
                 }
             }
             lines
-        });
+        })?;
         Ok(Self { lines, next: 0, line })
     }
 
@@ -54,6 +70,16 @@ impl Console {
             }
         });
         seen
+    }
+
+    /// Waits until all that was sent so far is in the log.
+    pub fn catch_up(&self) -> Result<(), Error> {
+        self.lines.catch_up("what the console sent", PATIENCE)
+    }
+
+    /// Waits until QEMU has closed the line and all that it sent is in the log.
+    pub fn wait_until_closed(&self) -> Result<(), Error> {
+        self.lines.wait_until_closed("the console's end", PATIENCE)
     }
 
     /// Types on the console.

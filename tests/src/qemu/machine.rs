@@ -18,12 +18,16 @@ use std::time::{Duration, Instant};
 /// QEMU's name of the first disk.
 pub(super) const FIRST_DISK: &str = "disk0";
 
+/// The log of the first serial port in a machine's folder.
+pub const SERIAL_LOG: &str = "serial.log";
+
 const QEMU: &str = "qemu-system-x86_64";
 
 /// How long QEMU may take to start, and to end once the guest has.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running virtual machine. It is killed when it is dropped.
+/// A running virtual machine. It is killed when it is dropped; then all that it
+/// wrote on the console is in the serial log.
 pub struct Machine {
     process: Process,
     /// The first serial port.
@@ -63,21 +67,20 @@ impl Ended {
 impl Machine {
     /// Starts QEMU; also the agent's end of the second serial port.
     ///
-    /// Appends to the serial log `folder`/serial.log, and to `folder`/qemu.log,
-    /// which has QEMU's command line and its own words.
+    /// Appends to the serial log `folder`/[`SERIAL_LOG`], and to
+    /// `folder`/qemu.log, which has QEMU's command line and its own words.
     pub fn start(setup: &Setup, folder: &Path) -> Result<(Self, UnixStream), Error> {
         let sockets = Sockets::new()?;
         let listeners = ["console", "agent", "monitor"].map(|name| sockets.listen(name));
         let [console, agent, monitor] = listeners;
         let (console, agent, monitor) = (console?, agent?, monitor?);
-        let serial_log = folder.join("serial.log");
         let sampler = setup.sampled.then(|| sockets.listen("sampler")).transpose()?;
-        let lines = Lines { sockets: sockets.folder(), serial_log: &serial_log };
+        let lines = Lines { sockets: sockets.folder(), folder };
         let mut command = Command::new(QEMU);
         command.args(setup.arguments(&lines));
         let started = Instant::now();
         let process = Process::spawn(command, &folder.join("qemu.log"))?;
-        let console = Console::new(process.accept(&console)?)?;
+        let console = Console::new(process.accept(&console)?, &folder.join(SERIAL_LOG))?;
         let agent = process.accept(&agent)?;
         let monitor = process.accept(&monitor)?;
         let monitor = Monitor::new(monitor).map_err(|error| process.last_words(error))?;
@@ -113,7 +116,17 @@ impl Machine {
     pub fn wait_for_end(mut self, patience: Duration) -> Result<Ended, Error> {
         let (reason, at) = self.monitor.wait_for_shutdown(patience)?;
         let status = self.process.wait(PATIENCE)?;
+        self.console.wait_until_closed()?;
         Ok(Ended { reason, status, at, samples: self.samples() })
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.process.kill();
+        if let Err(error) = self.console.wait_until_closed() {
+            eprintln!("{error}");
+        }
     }
 }
 
@@ -172,6 +185,12 @@ impl Process {
         }
     }
 
+    fn kill(&mut self) {
+        // Both fail only where the process has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits for the process to end by itself.
     fn wait(&mut self, patience: Duration) -> Result<ExitStatus, Error> {
         let mut events = [PollFd::new(&self.handle, PollFlags::IN)];
@@ -185,9 +204,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only where the process has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

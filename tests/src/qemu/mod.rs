@@ -13,7 +13,7 @@ pub use clock::host_tsc_khz;
 pub use console::Console;
 pub use dump::dump_memory;
 pub use layer::{Fault, Layer};
-pub use machine::{Ended, Machine};
+pub use machine::{Ended, Machine, SERIAL_LOG};
 pub use monitor::Monitor;
 pub use sampler::{Sample, Sampler};
 pub use setup::{Boot, Chipset, Disk, DiskKind, Firmware, Format, Medium, Setup};

@@ -32,7 +32,7 @@ impl Monitor {
             let complete = std::mem::replace(&mut partial, rest);
             let lines = complete.split(|byte| *byte == b'\n');
             lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
-        });
+        })?;
         let mut monitor = Self { messages, line, next_id: 1 };
         let greeting = |message: &Value| message.get("QMP").map(|_| ());
         monitor.messages.find("QEMU's greeting", 0, PATIENCE, greeting)?;

@@ -187,12 +187,12 @@ pub enum Medium {
     Disk(PathBuf),
 }
 
-/// Where the sockets and logs of a machine are.
+/// Where the sockets and files of a machine are.
 pub(super) struct Lines<'a> {
     /// The sockets' folder: `console`, `agent` and `monitor` in it.
     pub sockets: &'a Path,
-    /// The log of the first serial port, appended to.
-    pub serial_log: &'a Path,
+    /// The folder of what firmware keeps.
+    pub folder: &'a Path,
 }
 
 impl Setup {
@@ -253,7 +253,7 @@ impl Setup {
             Firmware::Ovmf => {
                 let flash = "if=pflash,format=raw";
                 arguments.pair("-drive", format!("{flash},readonly=on,file={OVMF_CODE}"));
-                let variables = escaped(&lines.serial_log.with_file_name(VARIABLES));
+                let variables = escaped(&lines.folder.join(VARIABLES));
                 arguments.pair("-drive", format!("{flash},file={variables}"));
             }
             Firmware::UBoot => arguments.pair("-bios", UBOOT),
@@ -265,9 +265,7 @@ impl Setup {
     fn serial_ports(&self, lines: &Lines<'_>, arguments: &mut Arguments) {
         let socket =
             |name: &str| format!("socket,id={name},path={}", escaped(&lines.sockets.join(name)));
-        let log = escaped(lines.serial_log);
-        let console = format!("{},logfile={log},logappend=on", socket("console"));
-        arguments.pair("-chardev", console);
+        arguments.pair("-chardev", socket("console"));
         arguments.pair("-serial", "chardev:console");
         arguments.pair("-chardev", socket("agent"));
         match self.chipset {

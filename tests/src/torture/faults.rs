@@ -184,9 +184,7 @@ fn attack_reader(
             scenario::sleep(life, &[])
         }
         Err(error) if matches!(error.reason(), Error::Ended { .. }) => {
-            let log = life.folder.join("serial.log");
-            let log = std::fs::read(&log).map_err(Error::host(format!("{}", log.display())))?;
-            let log = String::from_utf8_lossy(&log);
+            let log = life.serial_log()?;
             let words = log.lines().rfind(|line| line.contains(PLACE) && line.contains("read"));
             case.expected = Some(Outcome::Refused);
             case.found(Outcome::Refused, words.unwrap_or_default());
