@@ -4,7 +4,7 @@ use crate::guard::Guarded;
 use crate::pci::{self, Function, functions};
 use crate::platform::Platform;
 use crate::queue::{BlockQueue, Cause, DeviceError};
-use crate::{ahci, nvme, place::Place, virtio_blk};
+use crate::{ahci, last_resort, nvme, place::Place, virtio_blk};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -91,11 +91,14 @@ pub fn open(
 }
 
 /// Makes sure that no device reaches memory any more, whatever drivers are in
-/// the middle of: bus mastering off on PCI, virtio-mmio reset. How many devices
-/// on PCI were still allowed to.
+/// the middle of: bus mastering off on PCI, and the device in use reset. How many
+/// devices on PCI were still allowed to.
 pub fn quiet_all(platform: &dyn Platform) -> usize {
-    virtio_blk::quiet_mmio();
-    pci::quiet_all(platform)
+    let quieted = pci::quiet_all(platform);
+    if !last_resort::reset(platform) {
+        log::warn!("the device in use does not reset");
+    }
+    quieted
 }
 
 /// The driver that the controller is said to need, if what is found at its

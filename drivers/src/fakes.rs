@@ -122,6 +122,11 @@ impl FakeMachine {
         out
     }
 
+    /// Copies all memory out that was taken.
+    pub fn all_memory(&self) -> Vec<u8> {
+        self.read(RAM_START, self.used.get())
+    }
+
     /// Copies bytes into memory, as a device or the old kernel would.
     pub fn write(&self, address: PhysAddr, bytes: &[u8]) {
         let place = self.place(address, bytes.len());

@@ -27,6 +27,7 @@ pub mod guard;
 mod health;
 mod in_flight;
 pub mod iommu;
+mod last_resort;
 #[cfg(any(test, feature = "model"))]
 pub mod models;
 mod nvme;

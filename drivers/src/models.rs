@@ -6,6 +6,7 @@ use crate::fakes::{FakeMachine, at};
 use crate::faults::{Culprit, Fault, Faults};
 use crate::guard::Guarded;
 use crate::nvme::model as nvme;
+use crate::platform::Platform;
 use crate::queue::{BlockQueue, DeviceError};
 use crate::virtio_blk::model as virtio_blk;
 use dormouse_handoff::plan::{PciAddress, Transport};
@@ -22,6 +23,8 @@ pub(crate) trait Scripted {
     fn introduce(&self, words: &[u8]);
     /// Has it answer what nobody asked.
     fn forge(&self, what: u64);
+    /// Does what is late and due by now, as far as it can.
+    fn settle(&self);
     /// Makes a dead controller one that was just switched on.
     fn revive(&self);
     /// What lies on it.
@@ -156,6 +159,20 @@ impl ModelDisk {
     /// The command that went wrong, if it came to that.
     pub fn culprit(&self) -> Option<Culprit> {
         self.model.faults().culprit()
+    }
+
+    /// What the old kernel does first with what was given back to it: the
+    /// controller may reach memory again. And what comes of that: what is
+    /// late happens now.
+    pub fn go_back_to_linux(&self) {
+        self.machine.set_tick(1);
+        let command = self.machine.pci_read(Self::ADDRESS, 4);
+        self.machine.pci_write(Self::ADDRESS, 4, command | 1 << 2);
+        self.machine.advance(2 * Fault::TooLate.delay_us());
+        if !self.model.faults().is_dead() {
+            self.model.settle();
+        }
+        self.machine.pci_write(Self::ADDRESS, 4, command);
     }
 
     /// Whether the controller may reach memory.

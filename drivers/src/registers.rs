@@ -3,6 +3,7 @@
 //! A driver is generic over [`Registers`], so that on the host a scripted
 //! device takes the place of [`Mmio`].
 
+use crate::last_resort;
 use crate::platform::{Exhausted, Platform};
 use core::ptr::NonNull;
 use dormouse_handoff::units::PhysAddr;
@@ -83,12 +84,15 @@ impl Mmio {
         }
     }
 
-    /// Where the 32-bit register at `offset` is mapped; null outside the block.
-    pub fn pointer(&self, offset: usize) -> *mut u32 {
-        self.register(offset).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+    /// Registers that are plain memory, which is never given back.
+    #[cfg(test)]
+    pub fn of_memory(bytes: usize) -> Self {
+        let memory = Box::leak(vec![0u64; bytes.div_ceil(8)].into_boxed_slice());
+        Self { base: NonNull::from(memory).cast(), bytes }
     }
 
-    fn register<T>(&self, offset: usize) -> Option<NonNull<T>> {
+    /// Where the register at `offset` is mapped; `None` outside the block.
+    pub(crate) fn register<T>(&self, offset: usize) -> Option<NonNull<T>> {
         let inside = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.bytes);
         let aligned = offset.is_multiple_of(align_of::<T>());
         debug_assert!(inside && aligned, "register {offset:#x}");
@@ -97,6 +101,12 @@ impl Mmio {
         }
         // SAFETY: the offset is within the mapping.
         Some(unsafe { self.base.byte_add(offset) }.cast())
+    }
+}
+
+impl Drop for Mmio {
+    fn drop(&mut self) {
+        last_resort::disarm(self.base, self.bytes);
     }
 }
 

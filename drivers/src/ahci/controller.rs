@@ -17,6 +17,9 @@ const RESET_LIMIT_MS: u64 = 1_000;
 /// 10 ms (AHCI 1.3.1, §10.1.1), and what slow disks take on top.
 const SENSE_US: u64 = 100_000;
 
+/// What is written to GHC to start everything anew.
+pub const RESET: u32 = Global::ENABLE.union(Global::RESET).bits();
+
 /// A controller whose ports are all stopped.
 pub struct Controller<R> {
     registers: R,
@@ -50,10 +53,10 @@ impl<R: Registers> Controller<R> {
         let ports = implemented(&registers);
         let controller = Self { registers, capabilities: Capabilities(capabilities), ports };
         controller.take_from_firmware(platform);
-        controller.speak_ahci()?;
+        speak_ahci(&controller.registers)?;
         let still = controller.ports().try_for_each(|port| controller.port(port).stop(platform));
         if still.is_err() {
-            controller.reset(platform)?;
+            reset(&controller.registers, platform)?;
         }
         Ok(controller)
     }
@@ -108,24 +111,24 @@ impl<R: Registers> Controller<R> {
         // Then it is ours, whether firmware says so or not (§10.6.3).
         log::warn!("AHCI: firmware does not give the controller up; taking it");
     }
+}
 
-    fn speak_ahci(&self) -> Result<(), Cause> {
-        let global = Global::from_bits_retain(self.registers.read32(host::GHC));
-        let wanted = (global | Global::ENABLE) - Global::INTERRUPTS;
-        self.registers.write32(host::GHC, wanted.bits());
-        let global = Global::from_bits_retain(self.registers.read32(host::GHC));
-        match global.contains(Global::ENABLE) {
-            true => Ok(()),
-            false => Err(Cause::Dead("the controller does not turn to AHCI (GHC.AE)")),
-        }
+fn speak_ahci(registers: &impl Registers) -> Result<(), Cause> {
+    let global = Global::from_bits_retain(registers.read32(host::GHC));
+    let wanted = (global | Global::ENABLE) - Global::INTERRUPTS;
+    registers.write32(host::GHC, wanted.bits());
+    let global = Global::from_bits_retain(registers.read32(host::GHC));
+    match global.contains(Global::ENABLE) {
+        true => Ok(()),
+        false => Err(Cause::Dead("the controller does not turn to AHCI (GHC.AE)")),
     }
+}
 
-    /// The last resort for a port that does not stop: everything starts anew.
-    fn reset(&self, platform: &dyn Platform) -> Result<(), Cause> {
-        self.registers.write32(host::GHC, (Global::ENABLE | Global::RESET).bits());
-        let global = || Global::from_bits_retain(self.registers.read32(host::GHC));
-        wait_until(platform, RESET_LIMIT_MS, || !global().contains(Global::RESET))
-            .map_err(|_| Cause::Timeout(RESET_LIMIT_MS))?;
-        self.speak_ahci()
-    }
+/// The last resort for a port that does not stop: everything starts anew.
+pub fn reset(registers: &impl Registers, platform: &dyn Platform) -> Result<(), Cause> {
+    registers.write32(host::GHC, RESET);
+    let global = || Global::from_bits_retain(registers.read32(host::GHC));
+    wait_until(platform, RESET_LIMIT_MS, || !global().contains(Global::RESET))
+        .map_err(|_| Cause::Timeout(RESET_LIMIT_MS))?;
+    speak_ahci(registers)
 }

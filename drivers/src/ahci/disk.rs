@@ -266,12 +266,15 @@ impl<R: Registers> Disk<R> {
     }
 
     /// Stops the port and takes memory away from the controller, whatever
-    /// state they are in.
+    /// state they are in. What was under way is not done any more, not even
+    /// when its memory is somebody else's again.
     fn stop(&mut self) -> Result<(), DeviceError> {
         if matches!(self.health, Health::Stopped) {
             return Ok(());
         }
-        let stopped = self.port.stop(self.platform);
+        let idle = matches!(self.health, Health::Live) && self.flight.records().is_idle();
+        let still = idle && self.port.stop(self.platform).is_ok() && self.port.is_still();
+        let stopped = if still { Ok(()) } else { self.port.abandon(self.platform) };
         self.endpoint.stop_dma();
         self.health = Health::Stopped;
         stopped.map_err(|cause| self.place.error("stop", cause))

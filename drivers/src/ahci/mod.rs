@@ -27,6 +27,7 @@ mod tests;
 
 use crate::controllers::{Driver, Opened};
 use crate::dma::DmaBuffer;
+use crate::last_resort::{self, Reset, Width};
 use crate::pci::Endpoint;
 use crate::place::Place;
 use crate::platform::Platform;
@@ -38,6 +39,15 @@ use controller::{Controller, register_bytes};
 use disk::Disk;
 use dormouse_handoff::plan::{PciAddress, Transport};
 use spec::{ABAR, LIST_BYTES, RECEIVED_BYTES, host};
+
+/// A reset without the driver (AHCI 1.3.1, §10.4.3).
+const RESET: Reset = Reset {
+    register: host::GHC,
+    value: controller::RESET,
+    answer: host::GHC,
+    busy: 1,
+    width: Width::Word,
+};
 
 /// This driver, for the list of drivers.
 pub(crate) const DRIVER: Driver = Driver {
@@ -82,6 +92,7 @@ fn map(platform: &'static dyn Platform, address: PciAddress) -> Result<(Endpoint
     let endpoint = Endpoint::enable(platform, address)?;
     let bytes = register_bytes(&endpoint.map(ABAR, 0, host::PORTS)?);
     let registers = endpoint.map(ABAR, 0, bytes)?;
+    last_resort::arm(&registers, RESET);
     Ok((endpoint, registers))
 }
 

@@ -70,6 +70,9 @@ pub struct FakePort {
     pub pending: Vec<u32>,
     /// Slots whose answer is late, and when it comes.
     late: Vec<(u64, u32)>,
+    /// Writes that the disk has taken, data and all, and does late: when, where
+    /// and what. Its port has forgotten them.
+    taken: Vec<(u64, usize, Vec<u8>)>,
     /// Resets of the link, flushes and standbys so far.
     pub link_resets: usize,
     pub flushes: usize,
@@ -110,6 +113,7 @@ impl FakePort {
             ready_at_us: 0,
             pending: Vec::new(),
             late: Vec::new(),
+            taken: Vec::new(),
             link_resets: 0,
             flushes: 0,
             standbys: 0,
@@ -147,6 +151,7 @@ impl FakePort {
         (self.queued, self.issued) = (0, 0);
         self.pending.clear();
         self.late.clear();
+        self.taken.clear();
         (self.owes_fis, self.wants_reset) = (true, false);
     }
 
@@ -162,6 +167,18 @@ impl FakePort {
         self.leave_running();
         self.task_file = 0xd0;
     }
+}
+
+/// A command as it lies in a slot: its FIS, its direction, and its memory.
+struct Task {
+    fis: Vec<u8>,
+    writes: bool,
+    pieces: Vec<(u64, usize)>,
+}
+
+/// The first block that a command names.
+fn block_of(fis: &[u8]) -> u64 {
+    u64::from_le_bytes([fis[4], fis[5], fis[6], fis[8], fis[9], fis[10], 0, 0])
 }
 
 /// The controller.
@@ -180,6 +197,8 @@ pub struct Model {
     pub names_ports: Cell<bool>,
     /// Resets so far.
     pub resets: Cell<usize>,
+    /// Whether a reset never ends.
+    pub never_resets: Cell<bool>,
     global: Cell<u32>,
     ports: RefCell<Vec<FakePort>>,
     faults: Faults,
@@ -199,6 +218,7 @@ impl Model {
             can_speak_ahci: Cell::new(true),
             names_ports: Cell::new(true),
             resets: Cell::new(0),
+            never_resets: Cell::new(false),
             global: Cell::new(0),
             ports: RefCell::new(ports.iter().map(|kind| FakePort::new(*kind)).collect()),
             faults: Faults::default(),
@@ -234,7 +254,7 @@ impl Model {
             }
             port::IS => port.interrupts &= !value,
             port::IE => assert_eq!(value, 0, "interrupts on a polled port"),
-            port::CMD => set_command(&mut port, value, now),
+            port::CMD => self.set_command(&mut port, value, now),
             port::SCTL => {
                 assert_eq!(value & 0xf00, 0x300, "the link may save power");
                 if value & 0xf == 1 && port.control & 0xf != 1 {
@@ -274,10 +294,7 @@ impl Model {
         let now = self.machine.now_us();
         let mut port = self.port(number);
         deliver_fis(&mut port, now);
-        while let Some(i) = port.late.iter().position(|(due, _)| *due <= now) {
-            let (_, slot) = port.late.remove(i);
-            self.finish(&mut port, slot, None);
-        }
+        self.do_what_is_due(&mut port, now);
         match register {
             port::IS => port.interrupts,
             port::CMD => port.command,
@@ -290,6 +307,39 @@ impl Model {
             port::CI => port.issued | port.stray,
             _ => panic!("port register {register:#x} was read"),
         }
+    }
+
+    /// Does what is late and due by now. Of a controller that may not reach
+    /// memory nothing comes of that but what the disk has already.
+    fn do_what_is_due(&self, port: &mut FakePort, now: u64) {
+        while let Some(i) = port.late.iter().position(|(due, _)| *due <= now) {
+            let (_, slot) = port.late.remove(i);
+            if self.machine.is_bus_master(self.address) {
+                self.finish(port, slot, None);
+            }
+        }
+        while let Some(i) = port.taken.iter().position(|(due, ..)| *due <= now) {
+            let (_, at, data) = port.taken.remove(i);
+            port.data[at..at + data.len()].copy_from_slice(&data);
+        }
+    }
+
+    /// The list stops: the controller forgets its commands, unless it does not
+    /// stop. The disk forgets none that it has taken.
+    fn forget(&self, port: &mut FakePort) {
+        if port.never_stops {
+            return;
+        }
+        for (due, slot) in std::mem::take(&mut port.late) {
+            let Task { fis, pieces, .. } = self.task(port, slot);
+            if matches!(fis[2], 0x35 | 0x61) {
+                let read = |&(address, bytes)| self.machine.read(PhysAddr(address), bytes);
+                let data = pieces.iter().flat_map(read).collect();
+                port.taken.push((due, block_of(&fis) as usize * port.block, data));
+            }
+        }
+        (port.queued, port.issued, port.halted) = (0, 0, false);
+        port.pending.clear();
     }
 
     /// Does what the command in a slot asks for, unless the script has another
@@ -317,12 +367,32 @@ impl Model {
         }
     }
 
+    fn set_command(&self, port: &mut FakePort, value: u32, now: u64) {
+        let is = |bit: Command| value & bit.bits() != 0;
+        if is(Command::START) && port.command & Command::START.bits() == 0 {
+            deliver_fis(port, now);
+            assert!(is(Command::RECEIVE), "PxCMD.ST without FRE");
+            assert_eq!(port.task_file & 0x88, 0, "PxCMD.ST while the device is busy");
+            assert_ne!(port.clb, 0);
+        }
+        if !is(Command::START) {
+            self.forget(port);
+        }
+        let own = Command::RUNNING | Command::RECEIVING | Command::LINK_ACTIVE;
+        port.command = value & !own.bits();
+        if is(Command::START) || port.never_stops {
+            port.command |= Command::RUNNING.bits();
+        }
+        if is(Command::RECEIVE) || port.always_receives {
+            port.command |= Command::RECEIVING.bits();
+        }
+        deliver_fis(port, now);
+    }
+
     /// What the driver's error would call the command in a slot.
     fn culprit(&self, port: &FakePort, slot: u32) -> Culprit {
-        let header = self.machine.read(PhysAddr(port.clb + u64::from(slot) * 32), 16);
-        let table = u64::from_le_bytes(header[8..].try_into().unwrap());
-        let fis = self.machine.read(PhysAddr(table), 20);
-        let lba = u64::from_le_bytes([fis[4], fis[5], fis[6], fis[8], fis[9], fis[10], 0, 0]);
+        let Task { fis, .. } = self.task(port, slot);
+        let lba = block_of(&fis);
         let (operation, lba) = match fis[2] {
             0x25 | 0x60 => ("read", Some(Lba(lba))),
             0x35 | 0x61 => ("write", Some(Lba(lba))),
@@ -333,8 +403,8 @@ impl Model {
         Culprit { operation, lba }
     }
 
-    /// Does a command, or fails it with an error register of `told`.
-    fn finish(&self, port: &mut FakePort, slot: u32, told: Option<u32>) {
+    /// What lies in a slot.
+    fn task(&self, port: &FakePort, slot: u32) -> Task {
         let word = |address: u64| {
             u32::from_le_bytes(self.machine.read(PhysAddr(address), 4).try_into().unwrap())
         };
@@ -354,9 +424,15 @@ impl Model {
                 (u64::from(word(at)) | u64::from(word(at + 4)) << 32, count as usize + 1)
             })
             .collect();
+        Task { fis, writes, pieces }
+    }
+
+    /// Does a command, or fails it with an error register of `told`.
+    fn finish(&self, port: &mut FakePort, slot: u32, told: Option<u32>) {
+        let Task { fis, writes, pieces } = self.task(port, slot);
         let bytes: usize = pieces.iter().map(|piece| piece.1).sum();
 
-        let lba = u64::from_le_bytes([fis[4], fis[5], fis[6], fis[8], fis[9], fis[10], 0, 0]);
+        let lba = block_of(&fis);
         let is_queued = matches!(fis[2], 0x60 | 0x61);
         let count = match is_queued {
             true => {
@@ -446,31 +522,6 @@ fn set_half(register: &mut u64, half: usize, value: u32) {
     *register = *register & !(u64::from(u32::MAX) << shift) | u64::from(value) << shift;
 }
 
-fn set_command(port: &mut FakePort, value: u32, now: u64) {
-    let is = |bit: Command| value & bit.bits() != 0;
-    if is(Command::START) && port.command & Command::START.bits() == 0 {
-        deliver_fis(port, now);
-        assert!(is(Command::RECEIVE), "PxCMD.ST without FRE");
-        assert_eq!(port.task_file & 0x88, 0, "PxCMD.ST while the device is busy");
-        assert_ne!(port.clb, 0);
-    }
-    if !is(Command::START) {
-        // The controller forgets all commands.
-        (port.queued, port.issued, port.halted) = (0, 0, false);
-        port.pending.clear();
-        port.late.clear();
-    }
-    let own = Command::RUNNING | Command::RECEIVING | Command::LINK_ACTIVE;
-    port.command = value & !own.bits();
-    if is(Command::START) || port.never_stops {
-        port.command |= Command::RUNNING.bits();
-    }
-    if is(Command::RECEIVE) || port.always_receives {
-        port.command |= Command::RECEIVING.bits();
-    }
-    deliver_fis(port, now);
-}
-
 /// The FIS by which a device says that its reset is done.
 fn deliver_fis(port: &mut FakePort, now: u64) {
     let receives = port.command & Command::RECEIVE.bits() != 0;
@@ -524,6 +575,10 @@ impl Scripted for Model {
             port.reset();
         }
         self.global.set(0);
+    }
+
+    fn settle(&self) {
+        self.do_what_is_due(&mut self.port(DISK_PORT as usize), self.machine.clock_us());
     }
 
     fn disk(&self) -> RefMut<'_, Vec<u8>> {
@@ -589,11 +644,13 @@ impl Registers for Model {
                 global.set(Global::ENABLE, self.can_speak_ahci.get());
                 if global.contains(Global::RESET) {
                     self.resets.set(self.resets.get() + 1);
-                    for port in self.ports.borrow_mut().iter_mut() {
-                        (port.never_stops, port.command) = (false, 0);
-                        port.reset();
+                    if !self.never_resets.get() {
+                        for port in self.ports.borrow_mut().iter_mut() {
+                            (port.never_stops, port.command) = (false, 0);
+                            port.reset();
+                        }
+                        global = Global::empty();
                     }
-                    global = Global::empty();
                 }
                 self.global.set(global.bits());
             }

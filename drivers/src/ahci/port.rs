@@ -1,6 +1,7 @@
 //! One port: its link, and its command list switched on and off.
 
 use super::ata::TaskFile;
+use super::controller;
 use super::spec::{
     CONTROL_NO_POWER_SAVING, CONTROL_RESET, CONTROL_SPEED, Command, DETECT_MASK, DETECT_NONE,
     DETECT_UP, Fault, SIGNATURE_DISK, host, port,
@@ -85,7 +86,8 @@ impl<R: Registers> Port<R> {
         self.set_command(self.command() | Command::START);
     }
 
-    /// Stops all work: then the port reaches no memory.
+    /// Stops all work: then the port reaches no memory, save where it does not
+    /// say that its receiver has stopped.
     pub fn stop(&self, platform: &dyn Platform) -> Result<(), Cause> {
         self.stop_commands(platform)?;
         self.set_command(self.command() - Command::RECEIVE);
@@ -97,6 +99,38 @@ impl<R: Registers> Port<R> {
             log::debug!("AHCI port: the receiver still says that it is on");
         }
         Ok(())
+    }
+
+    /// Takes back all that controller and device were given, whatever they do
+    /// with it: afterwards neither works on a command or answers one late, and
+    /// the port reaches no memory.
+    pub fn abandon(&self, platform: &dyn Platform) -> Result<(), Cause> {
+        if self.read(port::CMD) == u32::MAX {
+            return Err(Cause::Dead("the controller is gone from the bus (PxCMD reads all ones)"));
+        }
+        // The controller forgets its commands when the list stops; a disk
+        // remembers those that it has taken until its link is reset.
+        let listed = self.stop_commands(platform);
+        if let Err(cause) = self.reset_link(platform) {
+            // Then there is nobody at the other end to do anything late.
+            log::debug!("AHCI port: {cause}");
+        }
+        self.set_command(self.command() - Command::RECEIVE);
+        if listed.is_ok() && self.wait_until_still(platform).is_ok() {
+            return Ok(());
+        }
+        controller::reset(&self.registers, platform)?;
+        self.wait_until_still(platform)
+    }
+
+    /// Whether it works on no command and takes no FIS.
+    pub fn is_still(&self) -> bool {
+        !self.command().intersects(Command::RUNNING | Command::RECEIVING)
+    }
+
+    fn wait_until_still(&self, platform: &dyn Platform) -> Result<(), Cause> {
+        wait_until(platform, STOP_LIMIT_MS, || self.is_still())
+            .map_err(|_| Cause::Timeout(STOP_LIMIT_MS))
     }
 
     /// From a command that failed to a port and a device that take the next

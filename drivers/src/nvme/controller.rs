@@ -207,25 +207,34 @@ impl<R: Registers> Controller<R> {
     }
 
     /// Notifies the controller of a normal shutdown, waits until it is complete
-    /// and takes memory away from it. `CC.EN` stays set, as Linux leaves it.
-    pub fn shut_down(&mut self) -> Result<(), Cause> {
+    /// and takes memory away from it. `CC.EN` stays set, as Linux leaves it,
+    /// unless something may be in flight, which `idle` denies.
+    pub fn shut_down(&mut self, idle: bool) -> Result<(), Cause> {
         if !self.running {
             return Ok(());
         }
         let configuration = self.configuration().difference(Configuration::SHUTDOWN_MASK);
         self.configure(configuration | Configuration::SHUTDOWN_NORMAL);
         let result = self.wait_for(self.facts.shutdown_limit_ms, Status::shut_down);
+        if result.is_err() || !idle {
+            self.stop();
+        }
         self.endpoint.stop_dma();
         self.running = false;
         result
     }
 
-    /// Takes memory away from the controller at once, and disables it.
+    /// Takes memory away from the controller at once, and disables it. When this
+    /// returns it has forgotten what was in flight (§3.7.2), so that whoever lets
+    /// it reach memory again has nothing to fear from that.
     pub fn stop(&mut self) {
-        if self.running {
-            self.endpoint.stop_dma();
-            self.configure(self.configuration().difference(Configuration::ENABLE));
-            self.running = false;
+        if !self.running {
+            return;
+        }
+        self.endpoint.stop_dma();
+        self.running = false;
+        if let Err(cause) = self.withdraw() {
+            log::warn!("{}", self.error("disable", cause));
         }
     }
 
@@ -265,7 +274,6 @@ impl<R: Registers> Controller<R> {
 
     /// Disables the controller from whatever state it was found in.
     fn disable(&self) -> Result<(), Cause> {
-        let limit_ms = self.ready_limit_ms();
         let status = || Status(self.registers.read32(register::CSTS));
         let enabled = || self.configuration().contains(Configuration::ENABLE);
         let agreed = || {
@@ -276,13 +284,20 @@ impl<R: Registers> Controller<R> {
         // To change EN while RDY does not yet follow it is undefined
         // (§3.1.3.5). A controller that never agrees is disabled regardless:
         // there is nothing else left to try.
-        if wait_until(self.platform, limit_ms, agreed).is_err() {
+        if wait_until(self.platform, self.ready_limit_ms(), agreed).is_err() {
             log::warn!("{}: CSTS.RDY does not follow CC.EN; disabling", self.place);
         }
-        if enabled() {
+        self.withdraw()
+    }
+
+    /// Clears `CC.EN`, and waits until that is done.
+    fn withdraw(&self) -> Result<(), Cause> {
+        let limit_ms = self.ready_limit_ms();
+        let status = || Status(self.registers.read32(register::CSTS));
+        let configuration = self.configuration();
+        if configuration.contains(Configuration::ENABLE) {
             self.configure(
-                self.configuration()
-                    .difference(Configuration::ENABLE | Configuration::SHUTDOWN_MASK),
+                configuration.difference(Configuration::ENABLE | Configuration::SHUTDOWN_MASK),
             );
             settle(self.platform, self.quirks.settle_after_disable_ms * 1000);
         }

@@ -24,6 +24,7 @@ pub(crate) mod model;
 mod tests;
 
 use crate::controllers::{Driver, Opened};
+use crate::last_resort::{self, Reset, Width};
 use crate::pci::Endpoint;
 use crate::place::Place;
 use crate::platform::Platform;
@@ -48,6 +49,10 @@ pub(crate) const DRIVER: Driver = Driver {
     open,
 };
 
+/// A reset without the driver: EN = 0, and RDY follows (§3.1.3.5).
+const RESET: Reset =
+    Reset { register: register::CC, value: 0, answer: register::CSTS, busy: 1, width: Width::Word };
+
 /// Doorbells that are used: two of the admin queues, two of the I/O queues.
 const DOORBELLS: usize = 4;
 /// The least that any controller has: registers, and a page of doorbells.
@@ -58,7 +63,7 @@ fn units(platform: &'static dyn Platform, address: PciAddress) -> Result<Vec<u32
     let place = controller.place().clone();
     let namespaces =
         controller.active_namespaces().map_err(|cause| place.error("list namespaces", cause))?;
-    controller.shut_down().map_err(|cause| place.error("shut down", cause))?;
+    controller.shut_down(true).map_err(|cause| place.error("shut down", cause))?;
     Ok(namespaces)
 }
 
@@ -73,6 +78,7 @@ fn bring_up(
 ) -> Result<Controller<Mmio>, DeviceError> {
     let (endpoint, registers) = map(platform, address)
         .map_err(|cause| Place::controller("nvme", address).error("map registers", cause))?;
+    last_resort::arm(&registers, RESET);
     Controller::bring_up(platform, endpoint, registers)
 }
 

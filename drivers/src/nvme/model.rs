@@ -359,9 +359,6 @@ impl Model {
         let was = core::mem::replace(&mut state.script.configuration, value);
         if (was ^ value) & ENABLE != 0 {
             state.patience = state.script.slowness;
-            state.queues.clear();
-            state.held.clear();
-            state.late.clear();
         }
         if was & ENABLE == 0 && value & ENABLE != 0 {
             assert_eq!(state.script.status & READY, 0, "EN set while RDY was");
@@ -398,6 +395,12 @@ impl Model {
         if script.status != u32::MAX && script.status & READY != wanted && !stuck {
             if state.patience == 0 {
                 script.status ^= READY;
+                if script.status & READY == 0 {
+                    // Not before: until then it may go on with what it has.
+                    state.queues.clear();
+                    state.held.clear();
+                    state.late.clear();
+                }
             }
             state.patience = state.patience.saturating_sub(1);
         }
@@ -492,6 +495,10 @@ impl Scripted for Model {
             state.queues.clear();
             state.late.clear();
         }
+    }
+
+    fn settle(&self) {
+        self.answer_late(&mut self.state.borrow_mut());
     }
 
     fn disk(&self) -> RefMut<'_, Vec<u8>> {

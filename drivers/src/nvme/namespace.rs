@@ -242,12 +242,15 @@ impl<R: Registers> BlockQueue for Namespace<R> {
         // after this.
         let flushable = self.unflushed && self.in_flight.is_idle();
         let flushed = if flushable { self.flush() } else { Ok(()) };
-        if flushed.is_ok()
-            && let Err(cause) = self.controller.delete(&self.queues)
-        {
-            log::warn!("{}", self.place.error("delete queues", cause));
+        let deleted = match &flushed {
+            Ok(()) => self.controller.delete(&self.queues),
+            Err(_) => Ok(()),
+        };
+        if let Err(cause) = &deleted {
+            log::warn!("{}", self.place.error("delete queues", cause.clone()));
         }
-        let down = self.controller.shut_down();
+        let idle = deleted.is_ok() && self.in_flight.is_idle();
+        let down = self.controller.shut_down(idle);
         if matches!(self.health, Health::Live) {
             self.health = Health::Stopped;
         }

@@ -5,11 +5,10 @@
 //! queue addresses and takes a pointer where this takes a bounded block.
 
 use super::queue::LEGACY_ALIGNMENT;
+use crate::last_resort::{self, Reset, Width};
 use crate::platform::Platform;
 use crate::queue::Cause;
 use crate::registers::{Mmio, Registers};
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{Error, PhysAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -48,30 +47,19 @@ const LEGACY: u32 = 1;
 const MODERN: u32 = 2;
 const BLOCK_DEVICE: u32 = 2;
 
-/// The status register of the device that was found last, as long as somebody
-/// has it.
-static LIVE: AtomicPtr<u32> = AtomicPtr::new(null_mut());
+/// A reset without the driver (§4.2.3.1).
+const RESET: Reset = Reset {
+    register: at::STATUS,
+    value: 0,
+    answer: at::STATUS,
+    busy: u32::MAX,
+    width: Width::Word,
+};
 
 /// The registers of a block device.
 pub struct VirtioMmio<R = Mmio> {
     registers: R,
     legacy: bool,
-}
-
-/// Resets the device that is in use, if there is one, from wherever the program
-/// is: there is no bus to take its memory away from it.
-pub fn quiet() {
-    let status = LIVE.load(Relaxed);
-    if !status.is_null() {
-        // SAFETY: a register of a mapping that lives as long as who set this.
-        unsafe { status.write_volatile(0) };
-    }
-}
-
-impl<R> Drop for VirtioMmio<R> {
-    fn drop(&mut self) {
-        LIVE.store(null_mut(), Relaxed);
-    }
 }
 
 impl VirtioMmio {
@@ -81,9 +69,8 @@ impl VirtioMmio {
         start: dormouse_handoff::units::PhysAddr,
     ) -> Result<Self, Cause> {
         let registers = Mmio::map(platform, start, BYTES).map_err(|_| Cause::Exhausted)?;
-        let status = registers.pointer(at::STATUS);
         let found = Self::new(registers)?;
-        LIVE.store(status, Relaxed);
+        last_resort::arm(&found.registers, RESET);
         Ok(found)
     }
 }

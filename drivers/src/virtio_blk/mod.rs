@@ -32,7 +32,6 @@ use device::VirtioBlk;
 use dormouse_handoff::plan::{Address, PciAddress, Transport};
 use dormouse_handoff::units::PhysAddr;
 use mmio::VirtioMmio;
-pub use mmio::quiet as quiet_mmio;
 pub use mmio_places::{in_aml, on_command_line};
 use modern_pci::ModernPci;
 

@@ -49,6 +49,8 @@ pub struct Model {
     /// How many flushes it was asked for.
     pub flushes: Cell<usize>,
     status: Cell<u32>,
+    /// Whether it was told to reset; it is done when its status is read.
+    resetting: Cell<bool>,
     agreed: Cell<u64>,
     generation: Cell<u32>,
     /// How often its configuration is to change while it is read.
@@ -99,6 +101,7 @@ impl Model {
             notifications: Cell::new(0),
             flushes: Cell::new(0),
             status: Cell::new(0xf),
+            resetting: Cell::new(false),
             agreed: Cell::new(0),
             generation: Cell::new(0),
             restless: Cell::new(0),
@@ -372,6 +375,12 @@ impl Scripted for Shared {
         *self.model.queue.borrow_mut() = None;
     }
 
+    fn settle(&self) {
+        if self.model.machine.is_bus_master(self.address) {
+            self.model.answer_late();
+        }
+    }
+
     fn disk(&self) -> RefMut<'_, Vec<u8>> {
         self.model.disk.borrow_mut()
     }
@@ -408,6 +417,12 @@ impl Transport for ModelTransport {
             return DeviceStatus::from_bits_retain(0xff);
         }
         self.0.answer_late();
+        if self.0.resetting.get() && self.0.can_reset.get() {
+            self.0.resetting.set(false);
+            self.0.status.set(0);
+            self.0.agreed.set(0);
+            *self.0.queue.borrow_mut() = None;
+        }
         DeviceStatus::from_bits_retain(self.0.status.get() | self.0.own_status.get())
     }
 
@@ -417,11 +432,7 @@ impl Transport for ModelTransport {
         }
         let mut bits = status.bits();
         if bits == 0 {
-            if self.0.can_reset.get() {
-                self.0.status.set(0);
-                self.0.agreed.set(0);
-                *self.0.queue.borrow_mut() = None;
-            }
+            self.0.resetting.set(true);
             return;
         }
         assert_eq!(bits & self.0.status.get(), self.0.status.get(), "a status bit was cleared");

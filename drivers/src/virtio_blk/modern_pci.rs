@@ -4,6 +4,7 @@
 //! capability walk have no bound, which panics on a doorbell outside its
 //! region, and which wants the machine in static functions.
 
+use crate::last_resort::{self, Reset, Width};
 use crate::pci::{CapabilityId, Endpoint, capabilities};
 use crate::platform::Platform;
 use crate::queue::Cause;
@@ -50,6 +51,15 @@ const DEVICE_CONFIG_BYTES: usize = 64;
 /// The one queue of a device without VIRTIO_BLK_F_MQ.
 const QUEUE: u16 = 0;
 
+/// A reset without the driver (§4.1.4.3.1).
+const RESET: Reset = Reset {
+    register: common::DEVICE_STATUS,
+    value: 0,
+    answer: common::DEVICE_STATUS,
+    busy: 0xff,
+    width: Width::Byte,
+};
+
 /// The registers of a block device on PCI.
 pub struct ModernPci {
     common: Mmio,
@@ -95,6 +105,7 @@ impl ModernPci {
             .filter(|place| place.is_multiple_of(2) && place + 2 <= found.notify.bytes)
             .ok_or(Cause::Protocol("its doorbell is not inside its structure"))?;
         let doorbell = endpoint.map(found.notify.bar, found.notify.offset + place, 2)?;
+        last_resort::arm(&common, RESET);
         Ok(Self { common, device, device_bytes, doorbell })
     }
 

@@ -246,6 +246,11 @@ impl Machine {
         }
     }
 
+    /// All of memory, the drivers' own included.
+    pub fn all_memory(&self) -> Vec<u8> {
+        self.machine.all_memory()
+    }
+
     fn buffer(&self, pages: usize) -> Buffer {
         let (address, bytes) = (self.machine.pages(pages), pages * PAGE_SIZE as usize);
         let pointer = self.machine.pointer(address, bytes);

@@ -52,10 +52,24 @@ fn assert_named(case: &str, error: &Error, fault: Fault, culprit: Culprit) {
     }
 }
 
-/// What holds after every trial, however it ended.
-fn assert_harmless(case: &str, disk: &ModelDisk, before: &[u8], after: &[u8]) {
+/// What holds after every trial, however it ended; also once the old kernel has
+/// let the controller reach memory again, which comes before its own driver's
+/// reset.
+fn assert_harmless(
+    case: &str,
+    machine: &Machine,
+    disk: &ModelDisk,
+    before: &[u8],
+    after: &[u8],
+    fault: Fault,
+) {
     assert!(!disk.reaches_memory(), "{case}: the controller may still reach memory");
     assert!(same_outside_the_target(before, after), "{case}: a block outside was written");
+    let memory = || if fault == Fault::TooLate { machine.all_memory() } else { Vec::new() };
+    let given_back = memory();
+    disk.go_back_to_linux();
+    assert!(disk.contents() == after, "{case}: something was written late");
+    assert!(memory() == given_back, "{case}: memory was written after it was given back");
 }
 
 fn every_command_of_a_hibernation(kind: Kind) -> Tally {
@@ -71,7 +85,7 @@ fn every_command_of_a_hibernation(kind: Kind) -> Tally {
             let Some(culprit) = disk.culprit() else { break };
             let case = format!("{kind:?}, {fault:?} at command {n} ({culprit:?})");
             let after = disk.contents();
-            assert_harmless(&case, &disk, &before, &after);
+            assert_harmless(&case, &machine, &disk, &before, &after, fault);
             tally.cases += 1;
             match &trial {
                 Trial::Done => {
@@ -125,7 +139,7 @@ fn every_command_of_a_wake_up(kind: Kind) -> Tally {
             let Some(culprit) = disk.culprit() else { break };
             let case = format!("{kind:?}, {fault:?} at command {n} ({culprit:?})");
             let after = disk.contents();
-            assert_harmless(&case, &disk, &image, &after);
+            assert_harmless(&case, &machine, &disk, &image, &after, fault);
             tally.cases += 1;
             match &trial {
                 Trial::Done => {

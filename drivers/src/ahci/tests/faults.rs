@@ -137,3 +137,35 @@ fn a_disk_that_is_pulled_out_is_missed_long_before_the_deadline() {
     bench.machine.advance(200_000);
     assert!(matches!(disk.poll().unwrap_err().cause, Cause::Dead(_)));
 }
+
+/// The old kernel lets the controller reach memory again before its driver
+/// resets it, and what was given back is used for other things by then.
+#[test]
+fn what_was_given_up_moves_no_data_when_the_old_kernel_goes_on() {
+    let ends: [fn(Disk<&'static Model>); 2] =
+        [|mut disk| disk.shutdown().unwrap(), |disk| drop(disk)];
+    for bench in [Bench::new, Bench::plain] {
+        for (end, never_stops) in ends.into_iter().flat_map(|end| [(end, false), (end, true)]) {
+            for direction in [Direction::Read, Direction::Write] {
+                let bench = bench();
+                let mut disk = bench.disk();
+                let page = bench.page(7);
+                bench.model.faults().set(Some((0, Played::TooLate)));
+                let request = Request { direction, lba: Lba(24), segments: &page, tag: 1 };
+                disk.submit(&request).unwrap();
+                disk.ring();
+                let error = (0..100_000).find_map(|_| disk.poll().err()).unwrap();
+                assert_eq!(error.cause, Cause::Timeout(30_000));
+                bench.model.port(1).never_stops = never_stops;
+                end(disk);
+
+                let stored = bench.stored(24 * 512, 4096);
+                Endpoint::enable(bench.machine, ADDRESS).unwrap().start_dma();
+                bench.machine.advance(1_000_000_000);
+                bench.model.settle();
+                assert_eq!(bench.stored(24 * 512, 4096), stored, "{direction:?} was done late");
+                assert_eq!(bench.machine.read(page[0].address, 4096), [7; 4096], "{direction:?}");
+            }
+        }
+    }
+}

@@ -3,10 +3,12 @@
 use super::controller::{Controller, register_bytes};
 use super::disk::Disk;
 use super::list_disks;
-use super::model::{Attached, Model, QUEUES};
+use super::model::{Attached, FakePort, Model, QUEUES};
 use super::spec::{Fault, host};
 use crate::conformance::{Subject, conforms};
 use crate::fakes::{FakeMachine, at};
+use crate::faults::Fault as Played;
+use crate::models::Scripted;
 use crate::pci::Endpoint;
 use crate::place::Place;
 use crate::queue::{

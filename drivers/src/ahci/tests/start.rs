@@ -164,7 +164,23 @@ fn a_port_that_does_not_stop_at_the_end_loses_memory_all_the_same() {
     let bench = Bench::new();
     let mut disk = bench.disk();
     bench.model.port(1).never_stops = true;
+    bench.model.never_resets.set(true);
     bench.machine.set_tick(1_000);
-    assert_eq!(disk.shutdown().unwrap_err().cause, Cause::Timeout(500));
+    assert_eq!(disk.shutdown().unwrap_err().cause, Cause::Timeout(1_000));
     assert!(!bench.machine.is_bus_master(ADDRESS));
+}
+
+#[test]
+fn at_the_end_what_does_not_stop_takes_a_reset_of_the_controller() {
+    let unwilling: [fn(&mut FakePort); 2] =
+        [|port| port.never_stops = true, |port| port.always_receives = true];
+    for refuses in unwilling {
+        let bench = Bench::new();
+        let mut disk = bench.disk();
+        refuses(&mut bench.model.port(1));
+        bench.machine.set_tick(1_000);
+        disk.shutdown().unwrap();
+        assert_eq!(bench.model.resets.get(), 1);
+        assert!(!bench.model.port(1).is_live() && !bench.machine.is_bus_master(ADDRESS));
+    }
 }
