@@ -36,13 +36,24 @@ pub struct Attack {
 /// Leaves a line for the table. Where it cannot be written the test's standard
 /// error says so: the attack itself did what it had to.
 pub fn record(attack: Attack) {
+    leave(&attack, "");
+}
+
+/// The same for one part of an attack, which has a name. The table adds parts
+/// with different names up.
+pub fn record_part(attack: Attack, part: &str) {
+    leave(&attack, part);
+}
+
+fn leave(attack: &Attack, part: &str) {
     println!("{} cases: {}", attack.cases, attack.attack);
-    if let Err(error) = write(&folder(), &attack) {
+    if let Err(error) = write(&folder(), attack, part) {
         eprintln!("{}: {error}", folder().display());
     }
 }
 
-/// All lines that tests left in `folder`, by promise and words.
+/// All lines that tests left in `folder`, by promise and words; parts of an
+/// attack by the same command are one line.
 ///
 /// # Errors
 /// What reading the files ends in; a file that is no line is
@@ -60,7 +71,12 @@ pub fn read(folder: &Path) -> io::Result<Vec<Attack>> {
             attacks.push(attack);
         }
     }
-    attacks.sort_by(|a, b| (a.promise, &a.attack).cmp(&(b.promise, &b.attack)));
+    attacks.sort_by(|a, b| key(a).cmp(&key(b)));
+    attacks.dedup_by(|more, line| {
+        let same = key(more) == key(line);
+        line.cases += if same { more.cases } else { 0 };
+        same
+    });
     Ok(attacks)
 }
 
@@ -71,14 +87,20 @@ pub fn folder() -> PathBuf {
     root.join(target).join("attacks")
 }
 
-fn write(folder: &Path, attack: &Attack) -> io::Result<()> {
+fn key(attack: &Attack) -> (u8, &str, &str) {
+    (attack.promise, &attack.attack, &attack.command)
+}
+
+fn write(folder: &Path, attack: &Attack, part: &str) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let name: String = format!("{} {}", attack.promise, attack.attack)
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-        .take(120)
-        .collect();
-    fs::write(folder.join(name).with_extension("json"), serde_json::to_vec(attack)?)
+    let plain = |text: String, most: usize| -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        text.chars().map(plain).take(most).collect()
+    };
+    let name = plain(format!("{} {}", attack.promise, attack.attack), 120);
+    let part = plain(part.to_owned(), 20);
+    let name = if part.is_empty() { name } else { format!("{name}.{part}") };
+    fs::write(folder.join(format!("{name}.json")), serde_json::to_vec(attack)?)
 }
 
 #[cfg(test)]
@@ -96,10 +118,14 @@ mod tests {
         };
         assert_eq!(read(&folder).unwrap(), []);
         for attack in [line(3, "b", 1), line(3, "a", 2), line(1, "c", 3), line(3, "b", 4)] {
-            write(&folder, &attack).unwrap();
+            write(&folder, &attack, "").unwrap();
+        }
+        for (part, cases) in [("1/2", 1), ("2/2", 10), ("2/2", 20)] {
+            write(&folder, &line(3, "parts", cases), part).unwrap();
         }
         let read = read(&folder);
         fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(read.unwrap(), [line(1, "c", 3), line(3, "a", 2), line(3, "b", 4)]);
+        let lines = [line(1, "c", 3), line(3, "a", 2), line(3, "b", 4), line(3, "parts", 21)];
+        assert_eq!(read.unwrap(), lines);
     }
 }

@@ -4,7 +4,8 @@ use crate::error::Error;
 use crate::paths;
 use crate::progress::Steps;
 use crate::qemu::{self, DiskArgument};
-use dormouse_tests::torture::Torture as Campaigns;
+use dormouse_attacks::{Attack, record, record_part};
+use dormouse_tests::torture::{Report, Share, Torture as Campaigns, Weapon};
 use std::fs;
 use std::path::PathBuf;
 
@@ -28,6 +29,10 @@ pub struct Torture {
     /// Decides all choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Carry out only this part of the same choices, as in 3/10; the record
+    /// adds the parts up
+    #[arg(long, value_name = "K/N", default_value_t = Share::ALL)]
+    share: Share,
     /// How the disk that the image goes to is attached, for cuts and
     /// flips
     #[arg(long, value_enum, default_value = "nvme")]
@@ -60,7 +65,35 @@ impl Torture {
         } else {
             print!("{}", report.table());
         }
-        if report.good { Ok(()) } else { Err(Error::Torture(file)) }
+        if !report.good {
+            return Err(Error::Torture(file));
+        }
+        self.record(&report);
+        Ok(())
+    }
+
+    /// Leaves what was tried for the table in docs/guarantees.md, in a line of
+    /// its own beside that of `cargo xtask test`.
+    fn record(&self, report: &Report) {
+        for (weapon, cases) in report.cases() {
+            let asked = match weapon {
+                Weapon::Cuts => self.campaigns().cuts,
+                Weapon::Faults => self.campaigns().faults,
+                Weapon::Flips => self.campaigns().flips,
+            };
+            let option = weapon.option();
+            let attack = Attack {
+                promise: weapon.promise(),
+                attack: format!("{}; a campaign by itself", weapon.attack()),
+                cases,
+                command: format!("cargo xtask torture --{option} {asked} --seed {}", self.seed),
+            };
+            if self.share == Share::ALL {
+                record(attack);
+            } else {
+                record_part(attack, &self.share.to_string());
+            }
+        }
     }
 
     fn campaigns(&self) -> Campaigns {
@@ -72,6 +105,7 @@ impl Torture {
             flips: number(self.flips, Campaigns::USUAL_FLIPS),
             disk: self.disk.into(),
             seed: self.seed,
+            share: self.share,
             jobs: usize::from(self.jobs),
         }
     }

@@ -10,7 +10,7 @@
 use super::replay::{self, Kept, Replay, SECTOR};
 use super::sleeper::{Disks, Found, Sleeper};
 use super::write_log::{Entry, WriteLog};
-use super::{Case, Outcome, Work};
+use super::{Case, Outcome, Torture, Work};
 use crate::artefacts::Artefacts;
 use crate::error::Error;
 use crate::fill::Fill;
@@ -71,20 +71,19 @@ impl Recording {
     }
 }
 
-/// Cuts the power `count` times.
+/// Cuts the power as often as is asked for.
 pub fn run(
     artefacts: &Artefacts,
     options: Options,
-    count: u32,
-    seed: u64,
-    jobs: usize,
+    torture: &Torture,
     progress: &dyn Progress,
 ) -> Result<Work, Error> {
     let name = format!("torture-cuts-{}", options.disk);
     let mut life = Life::begin(artefacts, &name, options)?;
     let folder = life.folder.clone();
     let recorded = life.logged(|life| record(life, progress))?;
-    let cuts = choose(&recorded, count, &mut Rng::with_seed(seed));
+    let mut cuts = choose(&recorded, torture.cuts, &mut Rng::with_seed(torture.seed));
+    cuts.retain(|(number, _)| torture.share.has(*number));
     let work = Work::over(cuts.len());
     work.count(
         "writes and flushes recorded",
@@ -101,8 +100,8 @@ pub fn run(
         // Between the logs.
         Cut::Live { .. } => (Phase::WakeUp, 0, 0),
     });
-    let shares = (0..jobs).map(|job| {
-        let mine = ordered.iter().skip(job).step_by(jobs).cloned().collect::<Vec<_>>();
+    let shares = (0..torture.jobs).map(|job| {
+        let mine = ordered.iter().skip(job).step_by(torture.jobs).cloned().collect::<Vec<_>>();
         (folder.join(format!("job-{job}")), mine)
     });
     let shares: Vec<_> = shares.collect();

@@ -2,7 +2,7 @@
 //! Until the commit each is a return with a message that names device and
 //! command; in the reader each is a refusal that leaves the image valid.
 
-use super::{Case, Outcome, Work};
+use super::{Case, Outcome, Torture, Work};
 use crate::artefacts::Artefacts;
 use crate::checks::Baseline;
 use crate::error::Error;
@@ -76,26 +76,31 @@ pub fn run(
     options: Options,
     count: u32,
     patience: bool,
-    seed: u64,
+    torture: &Torture,
     progress: &dyn Progress,
 ) -> Result<Work, Error> {
-    let mut rng = Rng::with_seed(seed);
+    let mut rng = Rng::with_seed(torture.seed);
     let mut kinds: Vec<Kind> = (0..count).map(|number| Kind::choose(number, &mut rng)).collect();
     if patience {
         kinds.extend([Kind::Stalls, Kind::PulledOut]);
     }
     let reads = [1, rng.u32(2..READS)];
+    let mine = |number: usize| torture.share.has(number);
+    let writes = kinds.len();
+    let kinds: Vec<_> = kinds.into_iter().enumerate().filter(|(n, _)| mine(*n)).collect();
+    let reads = reads.into_iter().enumerate().map(|(n, nth)| (writes + n, nth));
+    let reads: Vec<_> = reads.filter(|(n, _)| mine(*n)).collect();
     let work = Work::over(kinds.len() + reads.len());
     let mut life = Life::begin(artefacts, &format!("torture-faults-{}", options.disk), options)?;
     let before = life.fill(&FILL)?;
-    for (number, kind) in kinds.iter().enumerate() {
-        let mut case = Case::new(number, format!("{kind:?} while writing"));
+    for (number, kind) in &kinds {
+        let mut case = Case::new(*number, format!("{kind:?} while writing"));
         attack_writer(&mut life, &before, *kind, &work, &mut case)?;
         work.done(case, progress);
     }
     let mut asleep = scenario::sleep(&mut life, &[])?;
-    for (index, nth) in reads.into_iter().enumerate() {
-        let mut case = Case::new(kinds.len() + index, format!("read {nth} fails while waking"));
+    for (number, nth) in reads {
+        let mut case = Case::new(number, format!("read {nth} fails while waking"));
         asleep = attack_reader(&mut life, asleep, &before, nth, &mut case)?;
         work.done(case, progress);
     }

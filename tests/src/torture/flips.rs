@@ -3,7 +3,7 @@
 
 use super::replay::{self, Replay, SECTOR};
 use super::sleeper::{Disks, Found, Sleeper};
-use super::{Case, Outcome, Work};
+use super::{Case, Outcome, Torture, Work};
 use crate::artefacts::Artefacts;
 use crate::error::Error;
 use crate::fill::Fill;
@@ -17,16 +17,16 @@ use std::path::Path;
 
 const FILL: Fill = Fill { patterned: 32 << 20, sparse: 8 << 20, every: 16 };
 
-/// Damages an image `count` times.
+/// Damages an image as often as is asked for.
 pub fn run(
     artefacts: &Artefacts,
     options: Options,
-    count: u32,
-    seed: u64,
+    torture: &Torture,
     progress: &dyn Progress,
 ) -> Result<Work, Error> {
-    let mut rng = Rng::with_seed(seed);
-    let work = Work::over(count as usize);
+    let mine = |number: &usize| torture.share.has(*number);
+    let numbers: Vec<usize> = (0..torture.flips as usize).filter(mine).collect();
+    let work = Work::over(numbers.len());
     let mut life = Life::begin(artefacts, &format!("torture-flips-{}", options.disk), options)?;
     let before = life.fill(&FILL)?;
     let folder = life.folder.clone();
@@ -39,7 +39,10 @@ pub fn run(
     let sleeper = Sleeper::of(&mut life, &asleep, &before)?;
     let mut disk = Replay::new(&life.target_disk(), &newer)?;
     let bytes = std::fs::metadata(&newer).map_err(Error::host("the disk's size"))?.len();
-    for number in 0..count as usize {
+    for number in numbers {
+        // Each case has choices of its own, whichever others run.
+        let mut rng =
+            Rng::with_seed(torture.seed.wrapping_mul(1 << 20).wrapping_add(number as u64));
         let damage = Damage::choose(number, &header, bytes, &mut rng);
         let mut case = Case::new(number, damage.what.to_owned());
         let second = life.second_disk();

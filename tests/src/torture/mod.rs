@@ -7,8 +7,11 @@ mod cuts;
 mod faults;
 mod flips;
 mod replay;
+mod share;
 mod sleeper;
 mod write_log;
+
+pub use share::Share;
 
 use crate::artefacts::Artefacts;
 use crate::error::Error;
@@ -39,6 +42,8 @@ pub struct Torture {
     pub disk: DiskKind,
     /// Decides all choices.
     pub seed: u64,
+    /// Which part of each campaign to carry out.
+    pub share: Share,
     /// Machines that run side by side.
     pub jobs: usize,
 }
@@ -54,11 +59,52 @@ pub struct Report {
     pub campaigns: Vec<Campaign>,
 }
 
+/// What is attacked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weapon {
+    /// Power cuts.
+    Cuts,
+    /// Failing devices.
+    Faults,
+    /// Damaged images.
+    Flips,
+}
+
+impl Weapon {
+    /// The promise of `docs/guarantees.md` that is attacked.
+    pub fn promise(self) -> u8 {
+        match self {
+            Self::Cuts => 2,
+            Self::Faults => 1,
+            Self::Flips => 3,
+        }
+    }
+
+    /// What is done, in the words of the table there.
+    pub fn attack(self) -> &'static str {
+        match self {
+            Self::Cuts => "the power is cut in QEMU, while hibernating and while waking",
+            Self::Faults => "a device of QEMU fails at the n-th command, under each driver",
+            Self::Flips => "an image is damaged, and a reader in QEMU has to refuse it",
+        }
+    }
+
+    /// The option of `cargo xtask torture`.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Cuts => "cuts",
+            Self::Faults => "faults",
+            Self::Flips => "flips",
+        }
+    }
+}
+
 /// What came of one campaign.
 #[derive(Debug, Serialize)]
 pub struct Campaign {
-    /// Its name.
-    pub name: &'static str,
+    /// What it attacked with.
+    pub name: Weapon,
     /// How the target was attached.
     pub disk: String,
     /// How many cases ran.
@@ -172,23 +218,23 @@ impl Torture {
         let mut campaigns = Vec::new();
         if self.cuts > 0 {
             let options = options(self.disk);
-            campaigns.push(campaign("cuts", self.disk, || {
-                cuts::run(artefacts, options, self.cuts, self.seed, self.jobs, progress)
+            campaigns.push(campaign(Weapon::Cuts, self.disk, || {
+                cuts::run(artefacts, options, self, progress)
             }));
         }
         for (index, disk) in DISKS.into_iter().enumerate() {
             let share = (self.faults + (DISKS.len() - 1 - index) as u32) / DISKS.len() as u32;
             if share > 0 {
                 let patience = self.faults >= Self::MANY_FAULTS;
-                campaigns.push(campaign("faults", disk, || {
-                    faults::run(artefacts, options(disk), share, patience, self.seed, progress)
+                campaigns.push(campaign(Weapon::Faults, disk, || {
+                    faults::run(artefacts, options(disk), share, patience, self, progress)
                 }));
             }
         }
         if self.flips > 0 {
             let options = options(self.disk);
-            campaigns.push(campaign("flips", self.disk, || {
-                flips::run(artefacts, options, self.flips, self.seed, progress)
+            campaigns.push(campaign(Weapon::Flips, self.disk, || {
+                flips::run(artefacts, options, self, progress)
             }));
         }
         let good = campaigns.iter().all(|one| one.failed == 0 && one.error.is_none());
@@ -197,6 +243,15 @@ impl Torture {
 }
 
 impl Report {
+    /// How many cases ran with each weapon.
+    pub fn cases(&self) -> BTreeMap<Weapon, u64> {
+        let mut cases = BTreeMap::new();
+        for one in &self.campaigns {
+            *cases.entry(one.name).or_default() += one.cases as u64;
+        }
+        cases
+    }
+
     /// As JSON.
     pub fn json(&self) -> Result<String, Error> {
         serde_json::to_string_pretty(self).map_err(|e| Error::host("writing a report")(e))
@@ -208,7 +263,12 @@ impl Report {
         for one in &self.campaigns {
             lines.push(format!(
                 "{} on {}: {} cases, {} wrong, {:.0} s (seed {})",
-                one.name, one.disk, one.cases, one.failed, one.seconds, self.seed
+                one.name.option(),
+                one.disk,
+                one.cases,
+                one.failed,
+                one.seconds,
+                self.seed
             ));
             lines.extend(one.counts.iter().map(|(what, count)| format!("  {count:5} {what}")));
             lines.extend(one.error.iter().map(|error| format!("  ended early: {error}")));
@@ -223,11 +283,7 @@ fn options(disk: DiskKind) -> Options {
     Options { disk, memory_mib: MEMORY_MIB, ..Options::default() }
 }
 
-fn campaign(
-    name: &'static str,
-    disk: DiskKind,
-    run: impl FnOnce() -> Result<Work, Error>,
-) -> Campaign {
+fn campaign(name: Weapon, disk: DiskKind, run: impl FnOnce() -> Result<Work, Error>) -> Campaign {
     let began = Instant::now();
     let (work, error) = match run() {
         Ok(work) => (work, None),
