@@ -17,6 +17,7 @@ mod failure;
 mod finish;
 mod heap;
 mod keys;
+mod linux;
 mod machine;
 mod mailbox;
 mod observer;

@@ -334,6 +334,43 @@ change_depth:
     ret
 
 // ---------------------------------------------------------------------------
+// Into a Linux that was just loaded, by its 64-bit entry (Linux
+// Documentation/arch/x86/boot.rst, "64-bit Boot Protocol").
+//
+// In: RDI = physical address of the entry, RSI = that of boot_params, both
+// identity-mapped. True on leaving: long mode, an identity map of those two and
+// of this window, a flat GDT with code at 0x10 and data at 0x18, interrupts off.
+.globl enter_linux
+enter_linux:
+    cli
+    mov     window_base(%rip), %rbx
+    mov     %rbx, %rdx
+    add     $(boot_gdt - KERNEL_BASE), %rdx
+    mov     %rdx, depth_gdtr+2(%rip)
+    lea     (13f - KERNEL_BASE)(%rbx), %rax
+    jmp     *%rax
+13: lgdt    depth_gdtr(%rip)
+    lidt    null_idtr(%rip)
+    lea     boot_stack_top(%rip), %rsp
+    pushq   $CODE64
+    lea     14f(%rip), %rax
+    push    %rax
+    lretq
+14: mov     $DATA, %eax
+    mov     %eax, %ds
+    mov     %eax, %es
+    mov     %eax, %ss
+    mov     %eax, %fs
+    mov     %eax, %gs
+    mov     %cr4, %rax
+    and     $(CR4_PAE | CR4_LA57), %eax
+    mov     %rax, %cr4
+    mov     $(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG), %eax
+    mov     %rax, %cr0
+    xor     %ebp, %ebp
+    jmp     *%rdi
+
+// ---------------------------------------------------------------------------
 // Goes on in a copy of this program: RDI = physical address of the copy's
 // `moved_door`, identity-mapped.
 .globl enter_copy

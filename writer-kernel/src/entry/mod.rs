@@ -169,6 +169,7 @@ unsafe extern "C" {
     fn way_out(state: u64) -> !;
     fn change_depth(root: u64, five_levels: u64);
     fn enter_copy(door: u64) -> !;
+    fn enter_linux(entry: u64, parameters: u64) -> !;
     fn moved_door();
 }
 
@@ -216,4 +217,16 @@ pub unsafe fn leave_to_copy(window: PhysAddr) -> ! {
     let offset = moved_door as *const () as u64 - crate::arch::window::KERNEL_BASE;
     // SAFETY: as the caller promises.
     unsafe { enter_copy(window.0 + offset) }
+}
+
+/// Leaves into a Linux by its 64-bit entry.
+///
+/// # Safety
+///
+/// A kernel is loaded with its 64-bit entry at `entry`, whose `boot_params` are
+/// at `parameters`; both, and this window, are identity-mapped by the present
+/// page tables. No device writes into memory.
+pub unsafe fn start_linux(entry: PhysAddr, parameters: PhysAddr) -> ! {
+    // SAFETY: as the caller promises.
+    unsafe { enter_linux(entry.0, parameters.0) }
 }

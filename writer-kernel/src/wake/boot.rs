@@ -2,6 +2,7 @@
 
 use crate::power::Fallback;
 use alloc::vec::Vec;
+use dormouse_boot::params::{Range, Uefi};
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan;
 use dormouse_handoff::units::{PageRange, PhysAddr};
@@ -20,17 +21,30 @@ pub struct FirmwareRange {
     pub kind: u32,
 }
 
+/// Most bytes of UEFI's memory map that are kept for a Linux: some 300
+/// descriptors.
+const MAX_UEFI_MAP: usize = 16 << 10;
+
 /// What the reader was started with.
 pub struct Boot {
     rsdp: PhysAddr,
     ranges: Vec<FirmwareRange>,
     command_line: [u8; 1024],
+    uefi: Option<UefiTables>,
+}
+
+/// What UEFI firmware left, for a Linux that is started.
+struct UefiTables {
+    system_table: PhysAddr,
+    map: Vec<u8>,
+    descriptor_bytes: u32,
+    descriptor_version: u32,
 }
 
 impl Boot {
     /// Nothing yet but the ACPI root pointer; 0 where there is none.
     pub fn new(rsdp: PhysAddr) -> Self {
-        Self { rsdp, ranges: Vec::new(), command_line: [0; 1024] }
+        Self { rsdp, ranges: Vec::new(), command_line: [0; 1024], uefi: None }
     }
 
     /// Adds a range of the memory map; ranges beyond [`MAX_RANGES`] are left
@@ -56,6 +70,48 @@ impl Boot {
     pub fn set_command_line(&mut self, bytes: &[u8]) {
         let taken = bytes.len().min(self.command_line.len() - 1);
         self.command_line[..taken].copy_from_slice(&bytes[..taken]);
+    }
+
+    /// Keeps what UEFI firmware left, boot services left: its runtime services
+    /// were not moved to virtual addresses yet. A map that is too long is not kept.
+    pub fn set_uefi(&mut self, uefi: Uefi<'_>) {
+        self.uefi = (uefi.map.len() <= MAX_UEFI_MAP).then(|| UefiTables {
+            system_table: PhysAddr(uefi.system_table),
+            map: uefi.map.to_vec(),
+            descriptor_bytes: uefi.descriptor_bytes,
+            descriptor_version: uefi.descriptor_version,
+        });
+    }
+
+    /// What UEFI firmware left.
+    pub fn uefi(&self) -> Option<Uefi<'_>> {
+        self.uefi.as_ref().map(|tables| Uefi {
+            system_table: tables.system_table.0,
+            map: &tables.map,
+            descriptor_bytes: tables.descriptor_bytes,
+            descriptor_version: tables.descriptor_version,
+        })
+    }
+
+    /// The memory map, as the loader told it.
+    pub fn ranges(&self) -> impl Iterator<Item = Range> {
+        let range = |range: &FirmwareRange| Range {
+            start: range.start.0,
+            bytes: range.bytes,
+            kind: range.kind,
+        };
+        self.ranges.iter().map(range)
+    }
+
+    /// The RSDP's address, if it is the firmware's own and no copy that a loader
+    /// left in RAM; else 0.
+    pub fn lasting_rsdp(&self) -> u64 {
+        let at = self.rsdp.0;
+        let in_ram = self.ranges.iter().any(|range| {
+            range.kind == MemoryKind::Ram as u32
+                && at.checked_sub(range.start.0).is_some_and(|offset| offset < range.bytes)
+        });
+        if in_ram { 0 } else { at }
     }
 
     /// Physical address of the RSDP; 0 where the loader told none.

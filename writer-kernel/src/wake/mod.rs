@@ -22,7 +22,7 @@ use crate::observer::Observer;
 use crate::power::Fallback;
 use crate::ram::{self, Ram};
 use crate::save::way_out;
-use crate::{console, failure, power};
+use crate::{console, failure, linux, power};
 use alloc::vec::Vec;
 use boot::Boot;
 use dormouse_drivers::guard::Guarded;
@@ -110,6 +110,17 @@ struct Reader {
     found: Option<Found>,
 }
 
+impl Reader {
+    /// Where disks without a bus are said to be.
+    fn mmio(&self) -> Vec<PhysAddr> {
+        let mut mmio = mmio_on_command_line(self.boot.command_line());
+        mmio.extend(&self.firmware.mmio);
+        mmio.sort_unstable();
+        mmio.dedup();
+        mmio
+    }
+}
+
 static READER: Mutex<Option<Reader>> = Mutex::new(None);
 
 /// Wakes the old kernel, or ends as the fallback says.
@@ -165,6 +176,11 @@ fn wake_or_give_up(mut reader: Reader) -> ! {
         Err(error) => error,
     };
     log::error!("{}: {error}", failure::stage().name());
+    let mmio = reader.mmio();
+    // SAFETY: `wake` dropped every driver that it opened, after which no device
+    // uses their memory.
+    let Err(error) = unsafe { linux::start(&reader.boot, &mmio) };
+    log::error!("Linux is not started: {error}");
     power::give_up(reader.boot.fallback(), reader.firmware.power.as_ref())
 }
 
@@ -181,13 +197,7 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
     let mut scratch = ram::buffer(SCRATCH_BYTES)?;
     let found = match reader.found {
         Some(found) => found,
-        None => {
-            let mut mmio = mmio_on_command_line(reader.boot.command_line());
-            mmio.extend(&reader.firmware.mmio);
-            mmio.sort_unstable();
-            mmio.dedup();
-            find::the_one(&mmio, &mut scratch)?
-        }
+        None => find::the_one(&reader.mmio(), &mut scratch)?,
     };
     let mut device = open(&MACHINE, found.controller, found.unit)?;
     let opened = image::open(&mut device, found.start, &mut scratch)?;

@@ -4,6 +4,7 @@
 use super::left::{Left, each};
 use super::{Loader, LoaderError, uefi};
 use crate::wake::boot::{Boot, FirmwareRange};
+use dormouse_boot::params::Uefi;
 use dormouse_handoff::units::PhysAddr;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -38,6 +39,10 @@ struct SetupData {
 }
 
 const SETUP_E820_EXT: u32 = 1;
+
+/// What a kernel whose firmware's runtime services were moved leaves for the
+/// next one.
+const SETUP_EFI: u32 = 4;
 
 /// Most pieces of setup data that are looked at.
 const MAX_SETUP_DATA: usize = 64;
@@ -81,6 +86,7 @@ pub fn boot(boot_params: u64, left: &mut Left<'_>) -> Result<Boot, LoaderError> 
         return Err(LoaderError::NoMemoryMap(Loader::Linux));
     }
     add(&mut boot, map);
+    let mut uefi = uefi_left(params, left);
     let mut next = field::<u64>(params, at::SETUP_DATA).unwrap_or(0);
     for _ in 0..MAX_SETUP_DATA {
         let Some(data) = left.read::<SetupData>(next) else { break };
@@ -89,7 +95,13 @@ pub fn boot(boot_params: u64, left: &mut Left<'_>) -> Result<Boot, LoaderError> 
         {
             add(&mut boot, more);
         }
+        if data.kind == SETUP_EFI {
+            uefi = None;
+        }
         next = data.next;
+    }
+    if let Some(uefi) = uefi {
+        boot.set_uefi(uefi);
     }
 
     let low = u64::from(field::<u32>(params, at::COMMAND_LINE).unwrap_or(0));
@@ -109,8 +121,29 @@ fn add(boot: &mut Boot, map: &[u8]) {
 
 /// The RSDP that UEFI firmware named, where the loader was told of it.
 fn rsdp_of_uefi(params: &[u8], left: &mut Left<'_>) -> Option<u64> {
-    let uefi = field::<UefiInfo>(params, at::UEFI).filter(|uefi| uefi.signature == *b"EL64")?;
-    uefi::rsdp(u64::from(uefi.system_table_high) << 32 | u64::from(uefi.system_table), left)
+    uefi::rsdp(uefi_info(params)?.system_table(), left)
+}
+
+/// What UEFI firmware left, where the loader was told of it.
+fn uefi_left(params: &[u8], left: &mut Left<'_>) -> Option<Uefi<'static>> {
+    let info = uefi_info(params)?;
+    let map = u64::from(info.map_high) << 32 | u64::from(info.map);
+    Some(Uefi {
+        system_table: info.system_table(),
+        map: left.bytes(map, info.map_bytes.into())?,
+        descriptor_bytes: info.descriptor_bytes,
+        descriptor_version: info.descriptor_version,
+    })
+}
+
+fn uefi_info(params: &[u8]) -> Option<UefiInfo> {
+    field::<UefiInfo>(params, at::UEFI).filter(|uefi| uefi.signature == *b"EL64")
+}
+
+impl UefiInfo {
+    fn system_table(&self) -> u64 {
+        u64::from(self.system_table_high) << 32 | u64::from(self.system_table)
+    }
 }
 
 fn field<T: FromBytes>(params: &[u8], at: usize) -> Option<T> {

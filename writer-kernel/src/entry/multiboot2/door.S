@@ -27,8 +27,8 @@ multiboot2_header:
     .long   0xe85250d6, 0, multiboot2_end - multiboot2_header
     .long   -(0xe85250d6 + multiboot2_end - multiboot2_header)
     .word   1, 1                            // information that we want, if there is any:
-    .long   28
-    .long   1, 6, 14, 15, 17                // command line, memory maps, RSDPs
+    .long   32
+    .long   1, 6, 12, 14, 15, 17            // command line, memory maps, RSDPs, UEFI's table
     .balign 8
     .word   2, 0                            // addresses
     .long   24

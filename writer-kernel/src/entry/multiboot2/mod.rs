@@ -3,6 +3,7 @@
 use super::left::{Left, each};
 use super::{Loader, LoaderError, uefi};
 use crate::wake::boot::{Boot, FirmwareRange};
+use dormouse_boot::params::Uefi;
 use dormouse_handoff::units::PhysAddr;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -19,6 +20,7 @@ mod kind {
     pub const END: u32 = 0;
     pub const COMMAND_LINE: u32 = 1;
     pub const MEMORY_MAP: u32 = 6;
+    pub const UEFI_SYSTEM_TABLE: u32 = 12;
     pub const RSDP_OF_ACPI_1: u32 = 14;
     pub const RSDP_OF_ACPI_2: u32 = 15;
     pub const UEFI_MEMORY_MAP: u32 = 17;
@@ -53,6 +55,7 @@ pub fn boot(information: u64, left: &mut Left<'_>) -> Result<Boot, LoaderError> 
     let mut at = information + HEAD as u64;
     let mut uefi_map = None;
     let mut map = None;
+    let mut system_table = None;
     while let Ok((tag, _)) = Tag::read_from_prefix(rest) {
         let size = tag.size as usize;
         let Some(body) = rest.get(size_of::<Tag>()..size) else { break };
@@ -61,6 +64,9 @@ pub fn boot(information: u64, left: &mut Left<'_>) -> Result<Boot, LoaderError> 
             kind::COMMAND_LINE => boot.set_command_line(body),
             kind::MEMORY_MAP => map = Some(body),
             kind::UEFI_MEMORY_MAP => uefi_map = Some(body),
+            kind::UEFI_SYSTEM_TABLE => {
+                system_table = u64::read_from_prefix(body).ok().map(|(table, _)| table);
+            }
             // A copy of it lies in the tag.
             kind::RSDP_OF_ACPI_1 if boot.rsdp().0 == 0 => {
                 boot.set_rsdp(PhysAddr(at + size_of::<Tag>() as u64));
@@ -76,12 +82,20 @@ pub fn boot(information: u64, left: &mut Left<'_>) -> Result<Boot, LoaderError> 
 
     let entries = |body: &'static [u8]| {
         let (head, entries) = MapHead::read_from_prefix(body).ok()?;
-        Some((entries, head.entry_bytes as usize))
+        Some((head, entries, head.entry_bytes as usize))
     };
     // The firmware's own map says more than what the loader made of it.
-    if let Some((entries, stride)) = uefi_map.and_then(entries) {
+    if let Some((head, entries, stride)) = uefi_map.and_then(entries) {
         uefi::add_memory_map(&mut boot, entries, stride);
-    } else if let Some((entries, stride)) = map.and_then(entries) {
+        if let Some(system_table) = system_table {
+            boot.set_uefi(Uefi {
+                system_table,
+                map: entries,
+                descriptor_bytes: head.entry_bytes,
+                descriptor_version: head.version,
+            });
+        }
+    } else if let Some((_, entries, stride)) = map.and_then(entries) {
         for entry in each::<MemoryMapEntry>(entries, stride) {
             let (start, bytes, kind) = (PhysAddr(entry.address), entry.bytes, entry.kind);
             boot.add_range(FirmwareRange { start, bytes, kind });

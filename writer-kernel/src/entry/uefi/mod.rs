@@ -5,6 +5,7 @@ mod services;
 use super::left::{Left, each};
 use super::{Loader, LoaderError};
 use crate::wake::boot::{Boot, FirmwareRange};
+use dormouse_boot::params::Uefi;
 use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
 use uefi_raw::table::boot::{MemoryDescriptor, MemoryType};
 use uefi_raw::{Guid, guid};
@@ -60,6 +61,12 @@ pub fn boot(left: &mut Left<'_>) -> Result<Boot, LoaderError> {
         .filter(|map| !map.is_empty())
         .ok_or(LoaderError::NoMemoryMap(Loader::Uefi))?;
     add_memory_map(&mut boot, map, noted.descriptor_bytes as usize);
+    boot.set_uefi(Uefi {
+        system_table: noted.system_table,
+        map,
+        descriptor_bytes: noted.descriptor_bytes as u32,
+        descriptor_version: noted.descriptor_version,
+    });
     if let Some(letters) = left.bytes(noted.options, noted.options_bytes) {
         boot.set_command_line(&in_ascii(letters));
     }

@@ -26,6 +26,8 @@ pub struct Noted {
     pub map_bytes: u64,
     /// Bytes from one descriptor to the next.
     pub descriptor_bytes: u64,
+    /// Their version.
+    pub descriptor_version: u32,
     /// The load options, in UCS-2 if they are a command line.
     pub options: u64,
     /// Bytes of them.
@@ -37,6 +39,7 @@ static mut NOTED: Noted = Noted {
     map: 0,
     map_bytes: 0,
     descriptor_bytes: 0,
+    descriptor_version: 0,
     options: 0,
     options_bytes: 0,
 };
@@ -115,6 +118,7 @@ fn leave(image: Handle, services: *mut BootServices, noted: &mut Noted) -> Resul
             noted.map = map;
             noted.map_bytes = bytes as u64;
             noted.descriptor_bytes = stride as u64;
+            noted.descriptor_version = version;
             return Ok(());
         }
     }
