@@ -88,6 +88,21 @@ pub fn linux(
     Ok(Boot::Linux { kernel, initramfs, command_line: command_line.into() })
 }
 
+/// Makes a disk with a boot partition from which the reader starts Linux.
+pub fn boot_partition(
+    disk: &Path,
+    kernel: &Path,
+    initramfs: Option<&Path>,
+    command_line: &str,
+) -> Result<(), Error> {
+    let text = disk.with_extension("cmdline");
+    let written = std::fs::write(&text, format!("{command_line}\n"));
+    written.map_err(Error::host(format!("writing {}", text.display())))?;
+    let mut files = vec![("dormouse/kernel", kernel), ("dormouse/cmdline", text.as_path())];
+    files.extend(initramfs.map(|initramfs| ("dormouse/initrd", initramfs)));
+    medium::fat(disk, &files)
+}
+
 /// Makes a disk that U-Boot boots by a script (doc/develop/distro.rst in
 /// U-Boot). Its other way, `extlinux.conf`, passes a wrong size of the initramfs
 /// in 2023.01.

@@ -7,7 +7,7 @@ pub mod bench;
 pub mod checks;
 pub mod compare;
 pub mod disk;
-mod entry;
+pub mod entry;
 mod error;
 mod fill;
 mod guest;

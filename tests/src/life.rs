@@ -43,6 +43,7 @@ const SECOND_BYTES: u64 = 384 << 20;
 const INITRAMFS: &str = "initramfs";
 const TARGET_DISK: &str = "disk.img";
 const SECOND_DISK_IMAGE: &str = "second.img";
+const BOOT_DISK: &str = "boot.img";
 
 /// What a guest is like.
 #[derive(Clone, Debug)]
@@ -59,6 +60,9 @@ pub struct Options {
     pub firmware: Firmware,
     /// Who starts the reader.
     pub entry: Entry,
+    /// Whether Linux comes up by way of the reader too, which finds it on a boot
+    /// partition, on a disk of its own.
+    pub by_reader: bool,
     /// QEMU's machine type.
     pub chipset: Chipset,
     /// Memory, in MiB.
@@ -97,6 +101,7 @@ impl Default for Options {
             partition: false,
             firmware: Firmware::SeaBios,
             entry: Entry::Pvh,
+            by_reader: false,
             chipset: Chipset::Pc,
             memory_mib: 1024,
             cpus: 2,
@@ -198,6 +203,8 @@ pub struct Awake {
 impl Life {
     /// Serial number of the disk with a file system that is in use.
     pub const SECOND_SERIAL: &str = "dormouse-second";
+    /// Serial number of the disk with a boot partition, where there is one.
+    pub const BOOT_SERIAL: &str = "dormouse-boot";
 
     /// Makes the disks and the initramfs in a fresh folder, boots, and mounts
     /// the second disk.
@@ -226,8 +233,14 @@ impl Life {
             Chipset::Pc | Chipset::Q35 => String::new(),
         };
         let command_line = format!("{COMMAND_LINE} {clock} {}", options.command_line);
-        let linux = entry::linux(options.firmware, &folder, &kernel, &initramfs, &command_line)?;
         let reader = options.entry.boot(artefacts, &folder)?;
+        let linux = if options.by_reader {
+            let disk = folder.join(BOOT_DISK);
+            entry::boot_partition(&disk, &kernel, Some(&initramfs), &command_line)?;
+            reader.clone()
+        } else {
+            entry::linux(options.firmware, &folder, &kernel, &initramfs, &command_line)?
+        };
         let setup = setup(&options, &folder, linux);
         setup.prepare(&folder)?;
         let (machine, line) = Machine::start(&setup, &folder)?;
@@ -421,8 +434,13 @@ impl Life {
     /// Starts a reader that is expected to refuse, in words that contain
     /// `reason`, and to power off.
     pub fn be_refused(&mut self, setup: &Setup, reason: &str) -> Result<(), Error> {
-        self.logged(|life| {
-            let (mut machine, _line) = Machine::start(setup, &life.folder)?;
+        Self::refused(setup, &self.folder, reason)
+    }
+
+    /// The same without a guest that sleeps; logs go to `folder`.
+    pub fn refused(setup: &Setup, folder: &Path, reason: &str) -> Result<(), Error> {
+        let refused = || {
+            let (mut machine, _line) = Machine::start(setup, folder)?;
             machine.console.wait_for(reason, POWER_OFF)?;
             let ended = machine.wait_for_end(POWER_OFF)?;
             if ended.by_power_off() {
@@ -430,7 +448,8 @@ impl Life {
             } else {
                 Err(Error::verdict(format!("the reader ended with {}", ended.reason)))
             }
-        })
+        };
+        refused().map_err(|error| with_log(error, folder))
     }
 
     /// While the guest sleeps, boots another Linux on the same machine, for
@@ -509,7 +528,8 @@ impl Life {
         if self.options.keep_disks {
             return Ok(());
         }
-        let files = [self.target_disk(), self.second_disk(), self.folder.join(INITRAMFS)];
+        let mut files = vec![self.target_disk(), self.second_disk(), self.folder.join(INITRAMFS)];
+        files.extend(self.options.by_reader.then(|| self.folder.join(BOOT_DISK)));
         files.iter().try_for_each(|file| {
             std::fs::remove_file(file).map_err(Error::host(format!("removing {}", file.display())))
         })
@@ -588,13 +608,17 @@ fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
         limit: None,
         format: Format::Raw,
     };
+    let boot_disk =
+        Disk { file: folder.join(BOOT_DISK), serial: Life::BOOT_SERIAL.into(), ..second.clone() };
+    let mut disks = vec![target, second];
+    disks.extend(options.by_reader.then_some(boot_disk));
     Setup {
         chipset: options.chipset,
         firmware: options.firmware,
         memory_mib: options.memory_mib,
         cpus: options.cpus,
         cpu: options.cpu.clone(),
-        disks: vec![target, second],
+        disks,
         boot,
         sampled: options.sampled,
         count_instructions: options.count_instructions,

@@ -6,6 +6,7 @@
 //!
 //! A body must not panic, whatever its bytes, unless something is broken.
 
+mod boot;
 mod bytes;
 mod devices;
 mod firmware;
@@ -37,6 +38,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "kcore", run: linux::kcore, seeds: linux::kcore_seeds },
     Target { name: "elf_stamp", run: linux::elf_stamp, seeds: linux::elf_stamp_seeds },
     Target { name: "acpi", run: firmware::acpi, seeds: firmware::acpi_seeds },
+    Target { name: "fat", run: boot::fat, seeds: boot::fat_seeds },
+    Target { name: "bzimage", run: boot::bzimage, seeds: boot::bzimage_seeds },
     Target { name: "pci", run: firmware::pci, seeds: firmware::pci_seeds },
     Target {
         name: "nvme_identify",

@@ -3,6 +3,7 @@
 
 use super::{blank, host_program};
 use crate::error::Error;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -32,7 +33,7 @@ pub fn grub(file: &Path, commands: &str, files: &[(&str, &Path)]) -> Result<(), 
     fs::remove_dir_all(&root).map_err(Error::host(tried()))
 }
 
-/// Makes a disk with one partition, a FAT file system with these files.
+/// Makes a disk with one partition, a FAT32 file system with these files.
 pub fn fat(file: &Path, files: &[(&str, &Path)]) -> Result<(), Error> {
     blank(file, FAT_DISK_BYTES)?;
     let written = fs::File::options().write(true).open(file);
@@ -40,13 +41,15 @@ pub fn fat(file: &Path, files: &[(&str, &Path)]) -> Result<(), Error> {
     written.map_err(Error::host(format!("partitioning {}", file.display())))?;
     let image = format!("{}@@{PARTITION}", file.display());
     let blocks = ((FAT_DISK_BYTES - PARTITION) / BLOCK).to_string();
-    host_program::run(Command::new("mformat").args(["-i", &image, "-T", &blocks, "::"]))?;
+    host_program::run(Command::new("mformat").args(["-F", "-i", &image, "-T", &blocks, "::"]))?;
+    let mut made = BTreeSet::new();
     for (name, from) in files {
         let mut folder = String::from("::");
         for part in Path::new(name).parent().into_iter().flat_map(Path::iter) {
             folder = format!("{folder}/{}", part.display());
-            let mut make = Command::new("mmd");
-            host_program::run(make.args(["-D", "s", "-i", &image, &folder]))?;
+            if made.insert(folder.clone()) {
+                host_program::run(Command::new("mmd").args(["-i", &image, &folder]))?;
+            }
         }
         let to = format!("::/{name}");
         host_program::run(Command::new("mcopy").args(["-i", &image]).arg(from).arg(&to))?;

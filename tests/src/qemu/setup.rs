@@ -196,6 +196,31 @@ pub(super) struct Lines<'a> {
 }
 
 impl Setup {
+    /// A small machine with this one disk, booting a reader.
+    pub fn of_reader(boot: Boot, disk: &Path) -> Self {
+        let disk = Disk {
+            file: disk.into(),
+            kind: DiskKind::Nvme,
+            serial: "dormouse-boot".into(),
+            block_size: 512,
+            limit: None,
+            format: Format::Raw,
+        };
+        Self {
+            chipset: Chipset::Pc,
+            memory_mib: 256,
+            cpus: 1,
+            cpu: "max".into(),
+            firmware: Firmware::SeaBios,
+            disks: vec![disk],
+            boot,
+            count_instructions: false,
+            sampled: false,
+            paused: false,
+            more: Vec::new(),
+        }
+    }
+
     /// The same machine, booting something else.
     pub fn booting(&self, boot: Boot) -> Self {
         Self { boot, ..self.clone() }

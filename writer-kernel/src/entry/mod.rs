@@ -23,6 +23,7 @@ use crate::wake::boot::Boot;
 use core::arch::global_asm;
 use dormouse_handoff::units::PhysAddr;
 use left::Left;
+pub use uefi::boot_services;
 use x86_64::instructions::tables::sgdt;
 
 // One piece, so that all of it knows the constants of the first.

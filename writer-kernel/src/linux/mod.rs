@@ -217,7 +217,9 @@ fn from_partition(
         screen: None,
         uefi: boot.uefi(),
     };
-    let free = place::free(&boot.memory(MemoryKind::Ram), &[window::range()]);
+    let mut taken = vec![window::range()];
+    taken.extend(told.uefi.iter().flat_map(entry::boot_services));
+    let free = place::free(&boot.memory(MemoryKind::Ram), &taken);
     let places = Places::choose(&free, &kernel, initrd_bytes, told.bytes())?;
     map_ram(&[places.kernel_pages, places.initrd, places.parameters])?;
     load(disk, &kernel_runs, places.file)?;

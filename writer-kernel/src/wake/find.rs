@@ -2,12 +2,14 @@
 
 use super::Error;
 use crate::machine::MACHINE;
+use crate::ram;
 use alloc::vec::Vec;
+use dormouse_drivers::platform::Platform;
 use dormouse_drivers::queue::BlockQueue;
 use dormouse_drivers::{Controller, find_controllers, open, units};
 use dormouse_handoff::image::{HeaderError, Kind};
 use dormouse_handoff::units::{Lba, PhysAddr};
-use dormouse_transfer::memory::Buffer;
+use dormouse_transfer::save::SCRATCH_BYTES;
 use dormouse_transfer::{error, image, partitions};
 
 /// Where a valid image lies.
@@ -27,11 +29,18 @@ pub struct Found {
 /// images, as it is what the machine did last. Says of every other what is wrong
 /// with it.
 ///
-/// `mmio` is where disks without a bus are said to be.
-pub fn the_one(mmio: &[PhysAddr], scratch: &mut Buffer) -> Result<Found, Error> {
+/// `mmio` is where disks without a bus are said to be. What memory the drivers
+/// take is given back after each disk, as a machine may have any number.
+///
+/// # Safety
+///
+/// No driver is alive, and no memory for devices is in use.
+pub unsafe fn the_one(mmio: &[PhysAddr]) -> Result<Found, Error> {
     let mut found = Vec::new();
     let mut refused = None;
     for controller in find_controllers(&MACHINE, mmio) {
+        // SAFETY: as the caller promises; no driver lives longer than its turn.
+        unsafe { MACHINE.dma_release_all() };
         let units = match units(&MACHINE, controller) {
             Ok(units) => units,
             Err(error) => {
@@ -40,7 +49,9 @@ pub fn the_one(mmio: &[PhysAddr], scratch: &mut Buffer) -> Result<Found, Error> 
             }
         };
         for unit in units {
-            match look(controller, unit, scratch, &mut found) {
+            // SAFETY: as above.
+            unsafe { MACHINE.dma_release_all() };
+            match look(controller, unit, &mut found) {
                 Ok(None) => {}
                 Ok(error) => refused = error,
                 Err(error) => {
@@ -64,9 +75,9 @@ pub fn the_one(mmio: &[PhysAddr], scratch: &mut Buffer) -> Result<Found, Error> 
 fn look(
     controller: Controller,
     unit: u32,
-    scratch: &mut Buffer,
     found: &mut Vec<Found>,
 ) -> Result<Option<error::Error>, Error> {
+    let scratch = &mut ram::buffer(SCRATCH_BYTES)?;
     let mut device = open(&MACHINE, controller, unit)?;
     let mut refused = None;
     for start in partitions::possible_starts(&mut device, scratch)? {

@@ -194,11 +194,14 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
 
     failure::set_stage(Stage::Find);
     iommu::check(&MACHINE, &reader.firmware.iommus).map_err(Error::Iommu)?;
-    let mut scratch = ram::buffer(SCRATCH_BYTES)?;
     let found = match reader.found {
         Some(found) => found,
-        None => find::the_one(&reader.mmio(), &mut scratch)?,
+        // SAFETY: this is where the first driver is opened.
+        None => unsafe { find::the_one(&reader.mmio())? },
     };
+    // SAFETY: all that were opened to find it are gone again.
+    unsafe { MACHINE.dma_release_all() };
+    let mut scratch = ram::buffer(SCRATCH_BYTES)?;
     let mut device = open(&MACHINE, found.controller, found.unit)?;
     let opened = image::open(&mut device, found.start, &mut scratch)?;
     let plan = opened.plan()?;

@@ -5,8 +5,9 @@ mod services;
 use super::left::{Left, each};
 use super::{Loader, LoaderError};
 use crate::wake::boot::{Boot, FirmwareRange};
+use alloc::vec::Vec;
 use dormouse_boot::params::Uefi;
-use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
+use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 use uefi_raw::table::boot::{MemoryDescriptor, MemoryType};
 use uefi_raw::{Guid, guid};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -107,6 +108,22 @@ pub fn add_memory_map(boot: &mut Boot, map: &[u8], stride: usize) {
             kind: e820_kind(MemoryType(entry.kind)),
         });
     }
+}
+
+/// Where boot services were. It is RAM, but tables that Linux reads lie there as
+/// well (memory attributes, firmware resources), and Linux frees it itself
+/// (`efi_reserve_boot_services` in arch/x86/platform/efi/quirks.c).
+pub fn boot_services(uefi: &Uefi<'_>) -> Vec<PageRange> {
+    each::<Descriptor>(uefi.map, uefi.descriptor_bytes as usize)
+        .filter(|entry| {
+            let kind = MemoryType(entry.kind);
+            kind == MemoryType::BOOT_SERVICES_CODE || kind == MemoryType::BOOT_SERVICES_DATA
+        })
+        .map(|entry| PageRange {
+            start: Pfn::containing(PhysAddr(entry.start)),
+            pages: entry.pages.min(PageRange::MAX_PFN),
+        })
+        .collect()
 }
 
 /// The type that an operating system sees after the boot services are left:

@@ -1,0 +1,3 @@
+#![no_main]
+
+dormouse_fuzz::target!("bzimage");
