@@ -7,6 +7,7 @@
 
 use crate::checksum::Nonce;
 use crate::image::Counts;
+use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// "This is a mailbox page."
@@ -45,6 +46,24 @@ impl Outcome {
             4 => Some(Self::WokenFromRam),
             _ => None,
         }
+    }
+}
+
+bitflags! {
+    /// Where random bytes come from.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct EntropySources: u32 {
+        /// The processor's noise source (RDSEED).
+        const RDSEED = 1 << 0;
+        /// The processor's generator (RDRAND).
+        const RDRAND = 1 << 1;
+        /// How long devices took, by the time-stamp counter.
+        const TIMINGS = 1 << 2;
+        /// The clock on the wall: worth nothing, but seldom twice the same.
+        const CLOCK = 1 << 3;
+        /// What the wake-up before left on the disk: worth nothing, but never
+        /// twice the same.
+        const CARRIED = 1 << 4;
     }
 }
 
@@ -94,12 +113,15 @@ pub struct Head {
     pub read: Statistics,
     /// What became of each page, or would.
     pub counts: Counts,
-    /// Random bytes gathered by the reader for the woken kernel.
+    /// Random bytes gathered by the reader for the woken kernel; wiped once the
+    /// kernel has them.
     pub entropy: [u8; 64],
     /// Bits of entropy that `entropy` is worth; 0: there was no source.
     pub entropy_bits: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`EntropySources`] that went into it.
+    pub entropy_sources: u32,
+    /// Wake-ups from this image that got through before this one.
+    pub woken_before: u64,
 }
 
 const _: () = assert!(size_of::<Head>() <= 4096);

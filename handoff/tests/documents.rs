@@ -10,7 +10,7 @@ use dormouse_handoff::image::{
     Attempts, Chunk, Codec, Counts, Header, JumpBack, Kind, Layout, PageHead, PlatformState, Run,
     RunKind, Section, State, TableRegion,
 };
-use dormouse_handoff::mailbox::{Head, LogPage, Outcome, Statistics};
+use dormouse_handoff::mailbox::{EntropySources, Head, LogPage, Outcome, Statistics};
 use dormouse_handoff::memory_map::{MemoryKind, MemoryRange};
 use dormouse_handoff::plan::{
     Action, Fault, Flags, Iommu, Machine, PciAddress, Plan, PowerFacts, Register, Stage, Target,
@@ -138,7 +138,7 @@ fn the_image_format_has_every_field() {
             meta_bytes,
             walk_us,
         }),
-        structure!(Attempts { magic, id, begun, reserved, checksum }),
+        structure!(Attempts { magic, id, begun, reserved, woken, carried, checksum }),
         structure!(JumpBack { entry, cr0, cr3, cr4, efer, pat, gdt, gdt_limit, platform }),
         structure!(PlatformState { acpi_on, pm1a_enable, pm1b_enable, gpe0_enable, gpe1_enable }),
         structure!(PageHead { checksum, sequence, table, entries, reserved }),
@@ -270,7 +270,8 @@ fn the_plan_format_has_every_field() {
             counts,
             entropy,
             entropy_bits,
-            reserved,
+            entropy_sources,
+            woken_before,
         }),
         structure!(LogPage { magic, nonce, index, used, text }),
     ] {
@@ -288,10 +289,18 @@ fn the_plan_format_has_every_number() {
     assert_enumeration!(PLAN, Outcome { Pending, Returned, Woken, Done, WokenFromRam });
     let stages: Vec<_> = Stage::ALL.into_iter().map(|stage| (stage as u64, stage)).collect();
     assert_numbers(PLAN, "Stage", &stages);
-    let flags = Flags::all().iter_names();
-    let names = rows(PLAN, "`Flags`");
-    for (name, flag) in flags {
-        let (bit, name) = (flag.bits().trailing_zeros().to_string(), format!("`{name}`"));
+    let flags: Vec<_> = Flags::all().iter_names().map(|(n, flag)| (n, flag.bits())).collect();
+    assert_bits("`Flags`", &flags);
+    let sources = EntropySources::all().iter_names();
+    let sources: Vec<_> = sources.map(|(n, source)| (n, source.bits().into())).collect();
+    assert_bits("`EntropySources`", &sources);
+}
+
+/// That the plan's page has a row for each bit.
+fn assert_bits(heading: &str, bits: &[(&str, u64)]) {
+    let names = rows(PLAN, heading);
+    for (name, value) in bits {
+        let (bit, name) = (value.trailing_zeros().to_string(), format!("`{name}`"));
         assert!(names.iter().any(|row| row[0] == bit && row[1] == name), "{name}");
     }
 }

@@ -222,7 +222,7 @@ proptest! {
     #[test]
     fn any_bytes_are_a_header_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         prop_assert!(Header::parse(&bytes).is_err());
-        prop_assert_eq!(Attempts::begun(&[9; 16], &bytes), 1);
+        prop_assert_eq!(Attempts::of(&[9; 16], &bytes).begun, 1);
         prop_assert!(!mailbox::belongs(&bytes, &[9; 16], 0));
     }
 
@@ -247,7 +247,7 @@ fn every_flipped_bit_of_an_attempts_block_counts_as_one() {
     for bit in 0..size_of::<Attempts>() * 8 {
         let mut bytes = attempts.as_bytes().to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(Attempts::begun(&[9; 16], &bytes), 1, "bit {bit}");
+        assert_eq!(Attempts::of(&[9; 16], &bytes).begun, 1, "bit {bit}");
     }
     assert!(Attempts::read_from_bytes(attempts.as_bytes()).is_ok());
 }

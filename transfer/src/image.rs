@@ -11,7 +11,7 @@ use dormouse_drivers::queue::BlockQueue;
 use dormouse_handoff::checksum;
 use dormouse_handoff::extents::{Extent, ExtentMap};
 use dormouse_handoff::image::{
-    Attempts, HEADER_BYTES, Header, JumpBack, Kind, Layout, Section, State,
+    Attempts, Carried, HEADER_BYTES, Header, JumpBack, Kind, Layout, Section, State,
 };
 use dormouse_handoff::plan::{self, CheckedPlan};
 use dormouse_handoff::units::{Lba, PAGE_SIZE};
@@ -114,31 +114,41 @@ fn write_state(
 }
 
 /// Counts one more attempt to wake the image, durably, unless all that the
-/// plan allows were begun. How many were begun before.
+/// plan allows were begun; the count as it is on the disk now.
+///
+/// `renew` makes what is handed on to the next wake-up out of what the last one
+/// handed on to this.
 pub fn count_attempt(
     stream: &mut Stream<'_>,
     buffer: &mut Buffer,
     header: &Header,
     allowed: u32,
-) -> Result<u32, Error> {
+    renew: impl FnOnce(&Carried) -> Carried,
+) -> Result<Attempts, Error> {
     let block = stream.geometry().block_size as usize;
     stream.read(Layout::ATTEMPTS, buffer, block)?;
-    let begun = Attempts::begun(&header.id, buffer.bytes());
-    if begun >= allowed {
-        return Err(Error::Attempts { begun });
+    let before = Attempts::of(&header.id, buffer.bytes());
+    if before.begun >= allowed {
+        return Err(Error::Attempts { begun: before.begun });
     }
-    write_attempts(stream, buffer, header, begun + 1)?;
+    let now = before.one_more(renew(&before.carried));
+    write_attempts(stream, buffer, &now)?;
     stream.flush()?;
-    Ok(begun)
+    Ok(now)
 }
 
 /// The point of no return, right before the old kernel is entered: the image is
 /// used up, durably. A reusable one is not, but this attempt came through, so
 /// the count of those that did not begins anew.
-pub fn consume(stream: &mut Stream<'_>, buffer: &mut Buffer, header: &Header) -> Result<(), Error> {
+pub fn consume(
+    stream: &mut Stream<'_>,
+    buffer: &mut Buffer,
+    header: &Header,
+    attempts: &Attempts,
+) -> Result<(), Error> {
     match header.kind() {
         Kind::Reusable => {
-            write_attempts(stream, buffer, header, 0)?;
+            write_attempts(stream, buffer, &attempts.through())?;
             stream.flush()
         }
         Kind::Once | Kind::Inspection => {
@@ -151,11 +161,9 @@ pub fn consume(stream: &mut Stream<'_>, buffer: &mut Buffer, header: &Header) ->
 pub fn write_attempts(
     stream: &mut Stream<'_>,
     buffer: &mut Buffer,
-    header: &Header,
-    begun: u32,
+    attempts: &Attempts,
 ) -> Result<(), Error> {
     let block = stream.geometry().block_size as usize;
-    let attempts = Attempts::new(header.id, begun);
     let bytes = buffer.bytes_mut();
     bytes[..block].fill(0);
     bytes[..attempts.as_bytes().len()].copy_from_slice(attempts.as_bytes());

@@ -24,6 +24,7 @@ pub mod partitions;
 pub mod read_ahead;
 pub mod restore;
 pub mod save;
+pub mod seed;
 pub mod stream;
 pub mod survey;
 mod table_reader;

@@ -10,7 +10,7 @@ use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::queue::BlockQueue;
 use dormouse_handoff::checksum;
 use dormouse_handoff::extents::ExtentMap;
-use dormouse_handoff::image::{Header, JumpBack, Kind, State};
+use dormouse_handoff::image::{Attempts, Carried, Header, JumpBack, Kind, State};
 use dormouse_handoff::memory_map::{MemoryKind, MemoryRange};
 use dormouse_handoff::plan::{Action, CheckedPlan, Flags, Plan, SCRIBBLE, Stage};
 use dormouse_handoff::units::{Lba, PageRange, Pfn};
@@ -56,12 +56,14 @@ fn save_to(
     save::save(&mut stream, ram, pages, &checked, &jump_back, save_buffers(ram), &mut observer)
 }
 
-fn restore_from(disk: &mut Disk, ram: &mut SharedRam) -> Result<image::Opened, Error> {
+fn restore_from(disk: &mut Disk, ram: &mut SharedRam) -> Result<(image::Opened, Attempts), Error> {
     let mut scratch = ram.buffer(PAGES + 64, 16);
     let opened = image::open(disk, Lba(START), &mut scratch)?;
     let plan = opened.plan()?;
     let mut stream = crate::stream::Stream::new(disk, plan.extents())?;
-    image::count_attempt(&mut stream, &mut scratch, &opened.header, plan.attempts)?;
+    let renew = |old: &Carried| old.map(|byte| byte + 1);
+    let attempts =
+        image::count_attempt(&mut stream, &mut scratch, &opened.header, plan.attempts, renew)?;
     let buffers = restore::Buffers {
         runs: ram.buffer(PAGES, restore::TABLE_BUFFER_PAGES),
         chunks: ram.buffer(PAGES + 16, restore::TABLE_BUFFER_PAGES),
@@ -69,7 +71,7 @@ fn restore_from(disk: &mut Disk, ram: &mut SharedRam) -> Result<image::Opened, E
     let mut observer = Recorder::default();
     let (header, own) = (&opened.header, plan.window());
     restore::restore(&mut stream, ram, &plan, header, own, buffers, &mut observer)?;
-    Ok(opened)
+    Ok((opened, attempts))
 }
 
 fn assert_same(plan: &Plan, before: &SharedRam, after: &SharedRam) {
@@ -108,7 +110,7 @@ fn memory_comes_back_as_it_was() {
         woken.write(Pfn(frame).address(), &[0xee; 4096]);
     }
     let mut disk = Disk::with_contents(&woken, disk.bytes);
-    let opened = restore_from(&mut disk, &mut woken).unwrap();
+    let (opened, _) = restore_from(&mut disk, &mut woken).unwrap();
     assert_eq!(opened.jump_back.entry, 0x1234);
     assert_same(&plan, &ram, &woken);
     // The window is the reader's own: nothing was put there.
@@ -189,16 +191,17 @@ fn a_reusable_image_is_woken_again_and_again() {
     plan.seal();
     save_to(&ram, &mut disk, &plan, &mut Everything).unwrap();
     let mut contents = disk.bytes;
-    for _ in 0..2 * plan.attempts {
+    for wake_up in 0..2 * u64::from(plan.attempts) {
         let mut woken = SharedRam::new(PAGES as usize + 128);
         let mut disk = Disk::with_contents(&woken, contents);
-        let opened = restore_from(&mut disk, &mut woken).unwrap();
+        let (opened, attempts) = restore_from(&mut disk, &mut woken).unwrap();
+        assert_eq!((attempts.woken, attempts.carried), (wake_up, [wake_up as u8 + 1; 32]));
         assert_same(&plan, &ram, &woken);
         let mut scratch = woken.buffer(PAGES + 64, 16);
         let extents = opened.plan().unwrap().plan().extents;
         let extents = ExtentMap::new(&extents[..1], 512, disk.geometry.blocks).unwrap();
         let mut stream = crate::stream::Stream::new(&mut disk, extents).unwrap();
-        image::consume(&mut stream, &mut scratch, &opened.header).unwrap();
+        image::consume(&mut stream, &mut scratch, &opened.header, &attempts).unwrap();
         contents = disk.bytes;
     }
     // Wake-ups that do not come through are counted all the same.
@@ -278,7 +281,7 @@ fn measuring_changes_neither_image_nor_memory() {
         woken.write(Pfn(frame).address(), &[0x22; 4096]);
     }
     let mut disk = Disk::with_contents(&woken, disk.bytes);
-    let opened = restore_from(&mut disk, &mut woken).unwrap();
+    let (opened, _) = restore_from(&mut disk, &mut woken).unwrap();
     let requests = disk.requests;
     let checked = CheckedPlan::parse(plan.as_bytes()).unwrap();
     let mut stream = crate::stream::Stream::new(&mut disk, checked.extents()).unwrap();

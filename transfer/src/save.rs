@@ -9,7 +9,7 @@ use crate::table_writer::TableWriter;
 use dormouse_drivers::queue::{Direction, Segment};
 use dormouse_handoff::checksum;
 use dormouse_handoff::image::{
-    CHUNK_PAGES, Chunk, Codec, Counts, Header, JumpBack, Layout, Run, RunKind,
+    Attempts, CHUNK_PAGES, Chunk, Codec, Counts, Header, JumpBack, Layout, Run, RunKind,
 };
 use dormouse_handoff::mailbox::Statistics;
 use dormouse_handoff::plan::{CheckedPlan, Flags, Stage};
@@ -113,7 +113,7 @@ pub fn save(
     header.plan = image::write_section(stream, scratch, &header, Layout::PLAN, plan.bytes())?;
     let bytes = jump_back.as_bytes();
     header.jump_back = image::write_section(stream, scratch, &header, Layout::JUMP_BACK, bytes)?;
-    image::write_attempts(stream, scratch, &header, 0)?;
+    image::write_attempts(stream, scratch, &Attempts::new(header.id, 0))?;
     let log = observer.log();
     let log = &log[..log.len().min(SCRATCH_BYTES)];
     header.log = image::write_section(stream, scratch, &header, Layout::LOG, log)?;

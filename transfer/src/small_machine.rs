@@ -7,7 +7,7 @@ use crate::image;
 use crate::memory::Everything;
 use crate::stream::Stream;
 use crate::{restore, save};
-use dormouse_handoff::image::{JumpBack, State};
+use dormouse_handoff::image::JumpBack;
 use dormouse_handoff::plan::{CheckedPlan, Plan};
 use dormouse_handoff::units::{Lba, Pfn};
 use zerocopy::IntoBytes;
@@ -71,7 +71,9 @@ pub fn wake(disk: &mut Disk, ram: &mut SharedRam, stops: bool) -> Result<u8, Err
     let opened = image::open(disk, Lba(START), &mut scratch)?;
     let plan = opened.plan()?;
     let mut stream = Stream::new(disk, plan.extents())?;
-    image::count_attempt(&mut stream, &mut scratch, &opened.header, plan.attempts)?;
+    let allowed = plan.attempts;
+    let attempts =
+        image::count_attempt(&mut stream, &mut scratch, &opened.header, allowed, |old| *old)?;
     let buffers = restore::Buffers {
         runs: ram.buffer(PAGES, restore::TABLE_BUFFER_PAGES),
         chunks: ram.buffer(PAGES + 16, restore::TABLE_BUFFER_PAGES),
@@ -79,7 +81,7 @@ pub fn wake(disk: &mut Disk, ram: &mut SharedRam, stops: bool) -> Result<u8, Err
     let (header, own) = (&opened.header, plan.window());
     restore::restore(&mut stream, ram, &plan, header, own, buffers, &mut Recorder::default())?;
     if !stops {
-        image::change_state(&mut stream, &mut scratch, header, State::Consumed)?;
+        image::consume(&mut stream, &mut scratch, header, &attempts)?;
     }
     Ok(opened.header.id[0])
 }

@@ -1,6 +1,5 @@
 //! What comes after the writing: the sleep, and the way back without one.
 
-use crate::arch::cpu;
 use crate::failure;
 use crate::machine::MACHINE;
 use crate::mailbox::Mailbox;
@@ -8,12 +7,13 @@ use crate::observer::Observer;
 use crate::power::{self, platform, suspend};
 use crate::ram;
 use crate::save::{Error, fail, open_target, way_out};
+use crate::seed;
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::pci::KeptHeaders;
 use dormouse_drivers::platform::Platform;
 use dormouse_drivers::queue::BlockQueue;
 use dormouse_drivers::quiet_all;
-use dormouse_handoff::image::{Counts, Header, JumpBack, State};
+use dormouse_handoff::image::{Attempts, Counts, Header, JumpBack, State};
 use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::plan::{Action, CheckedPlan, Flags, Stage};
 use dormouse_transfer::image;
@@ -36,7 +36,10 @@ impl Back {
             mailbox.leave(outcome, failure::stage(), "");
             let write = done.header.map_or(Statistics::default(), |header| header.statistics);
             mailbox.leave_statistics(write, done.read, done.counts);
-            mailbox.update(|head| head.entropy_bits = cpu::random(&mut head.entropy));
+            if outcome == Outcome::WokenFromRam {
+                seed::gather();
+                mailbox.update(seed::leave);
+            }
             mailbox.leave_log(&[]);
         }
         failure::leave(way_out(&self.jump))
@@ -139,5 +142,6 @@ fn consume_on(
         return Err(Error::OtherDevice("image"));
     }
     let mut stream = Stream::new(device, plan.extents())?;
-    Ok(image::consume(&mut stream, scratch, &opened.header)?)
+    let attempts = Attempts::new(plan.nonce, 0);
+    Ok(image::consume(&mut stream, scratch, &opened.header, &attempts)?)
 }

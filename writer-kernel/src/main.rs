@@ -25,6 +25,7 @@ mod power;
 mod ram;
 mod rehearse;
 mod save;
+mod seed;
 mod wake;
 
 use entry::Door;

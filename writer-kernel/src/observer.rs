@@ -5,6 +5,7 @@ use crate::arch::time;
 use crate::console;
 use crate::failure;
 use crate::keys::{self, Keys};
+use crate::seed;
 use alloc::vec::Vec;
 use dormouse_handoff::plan::{Fault, Plan, Stage};
 use dormouse_transfer::error::Error;
@@ -108,6 +109,10 @@ impl save::Observer for Observer {
 
     fn progress(&mut self, done: u64, total: u64) -> Result<(), Error> {
         self.heed_user()?;
+        if self.keys.is_none() {
+            // A piece has come from the device, or the next one can be asked for.
+            seed::note_time();
+        }
         let now = time::now_us();
         if now >= self.next_us {
             self.next_us = now + INTERVAL_US;

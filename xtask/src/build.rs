@@ -15,7 +15,7 @@ pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The writer runs without an operating system: no start files, no red zone,
 /// and one virtual address in the top 2 GiB. See docs/dependencies.md for why
 /// it is not built for a bare-metal target.
-const WRITER_FLAGS: [&str; 9] = [
+const WRITER_FLAGS: [&str; 11] = [
     "-C linker=ld",
     "-C linker-flavor=ld",
     "-C link-arg=-nostdlib",
@@ -27,6 +27,9 @@ const WRITER_FLAGS: [&str; 9] = [
     // Two lanes of a checksum in a vector register gain nothing on a processor
     // and cost much under emulation.
     "-C no-vectorize-slp",
+    // SHA-256 for the seed of random numbers: once a wake-up, so small.
+    "--cfg sha2_backend=\"soft\"",
+    "--cfg sha2_backend_soft=\"compact\"",
 ];
 
 /// Build writer.elf and writer.bzimage, and the static programs that run in guests

@@ -79,16 +79,16 @@ impl ImageFile {
         self.header.plan.length != 0
     }
 
-    /// How many wake-ups were begun.
+    /// The wake-ups that were begun, and those that got through.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Image`].
-    pub fn attempts(&self) -> Result<u32> {
+    pub fn attempts(&self) -> Result<Attempts> {
         let page = self.pages(Region { offset: Layout::ATTEMPTS, length: PAGE_SIZE })?;
         if page.iter().all(Page::is_zero) {
-            return Ok(0);
+            return Ok(Attempts::new(self.header.id, 0));
         }
-        Ok(Attempts::begun(&self.header.id, page.as_bytes()))
+        Ok(Attempts::of(&self.header.id, page.as_bytes()))
     }
 
     /// The plan by which the image was written.

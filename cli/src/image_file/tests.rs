@@ -19,7 +19,7 @@ fn every_part_of_a_whole_image_comes_out() {
     let file = file(&image(State::Valid));
     let image = ImageFile::open(file.path()).unwrap();
     assert_eq!(image.header().state(), State::Valid);
-    assert_eq!(image.attempts().unwrap(), 1);
+    assert_eq!(image.attempts().unwrap().begun, 1);
     assert_eq!(image.plan().unwrap().checked().unwrap().memory_pages(), PAGES);
     assert_eq!(image.jump_back().unwrap().entry, 0x1234);
     assert_eq!(image.kept_page().unwrap().0, [0x5a; 4096]);

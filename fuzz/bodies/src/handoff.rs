@@ -90,7 +90,7 @@ pub fn image_header_table(data: &[u8]) {
     }
     header(&sealed);
 
-    Attempts::begun(&[7; 16], data);
+    Attempts::of(&[7; 16], data);
     mailbox::belongs(data, &[7; 16], usize::from(*how));
     let seed = Seed::of(&[7; 16]);
     let mut page: [u8; 4096] = padded(data);

@@ -383,8 +383,8 @@ impl Header {
     }
 }
 
-/// How many wake-ups of this image were begun; in a block of its own, so that
-/// a torn count never costs the image.
+/// How many wake-ups of this image were begun, and what they hand on to each
+/// other; in a block of its own, so that a torn count never costs the image.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Attempts {
@@ -392,32 +392,60 @@ pub struct Attempts {
     pub magic: [u8; 8],
     /// The image that is meant; another id counts as no attempt.
     pub id: Nonce,
-    /// Wake-ups that were begun.
+    /// Wake-ups that were begun, one after the other, and did not get through.
     pub begun: u32,
     /// Zero.
     pub reserved: u32,
+    /// Wake-ups that did get through: more than one where the image is reusable.
+    pub woken: u64,
+    /// What the last wake-up left for the next one's random numbers; zero before
+    /// the first.
+    pub carried: Carried,
     /// Checksum (seeded by the image) of all bytes before this field.
     pub checksum: u64,
 }
+
+/// Bytes that one wake-up hands to the next, so that no two are alike: worth
+/// nothing as a secret, as they lie on the disk.
+pub type Carried = [u8; 32];
 
 impl Attempts {
     /// "This counts attempts."
     pub const MAGIC: [u8; 8] = *b"DORMTRYS";
 
-    /// A count, sealed.
+    /// A count of an image that nobody has woken yet, sealed.
     pub fn new(id: Nonce, begun: u32) -> Self {
-        let mut attempts = Self { magic: Self::MAGIC, id, begun, reserved: 0, checksum: 0 };
+        Self::sealed(id, begun, 0, Carried::default())
+    }
+
+    fn sealed(id: Nonce, begun: u32, woken: u64, carried: Carried) -> Self {
+        let mut attempts =
+            Self { magic: Self::MAGIC, id, begun, reserved: 0, woken, carried, checksum: 0 };
         attempts.checksum = Seed::of(&id).checksum(&attempts.as_bytes()[..size_of::<Self>() - 8]);
         attempts
     }
 
-    /// The wake-ups begun of image `id` by what its attempts block says.
+    /// What the attempts block of image `id` says.
     ///
     /// A damaged block (a count that was cut off by a power failure) counts as
     /// one attempt.
-    pub fn begun(id: &Nonce, bytes: &[u8]) -> u32 {
-        let Ok((attempts, _)) = Self::read_from_prefix(bytes) else { return 1 };
-        if attempts == Self::new(*id, attempts.begun) { attempts.begun } else { 1 }
+    pub fn of(id: &Nonce, bytes: &[u8]) -> Self {
+        let torn = Self::new(*id, 1);
+        let Ok((attempts, _)) = Self::read_from_prefix(bytes) else { return torn };
+        let whole = Self::sealed(*id, attempts.begun, attempts.woken, attempts.carried);
+        if attempts == whole { attempts } else { torn }
+    }
+
+    /// One more wake-up is begun, with something else to hand on.
+    #[must_use]
+    pub fn one_more(&self, carried: Carried) -> Self {
+        Self::sealed(self.id, self.begun.saturating_add(1), self.woken, carried)
+    }
+
+    /// The wake-up that was begun last got through.
+    #[must_use]
+    pub fn through(&self) -> Self {
+        Self::sealed(self.id, 0, self.woken.saturating_add(1), self.carried)
     }
 }
 
@@ -538,8 +566,17 @@ mod tests {
     #[test]
     fn attempts_of_another_image_or_torn_ones_count_as_one() {
         let mine = Attempts::new([3; 16], 2);
-        assert_eq!(Attempts::begun(&[3; 16], mine.as_bytes()), 2);
-        assert_eq!(Attempts::begun(&[4; 16], mine.as_bytes()), 1);
-        assert_eq!(Attempts::begun(&[3; 16], &[]), 1);
+        assert_eq!(Attempts::of(&[3; 16], mine.as_bytes()), mine);
+        assert_eq!(Attempts::of(&[4; 16], mine.as_bytes()), Attempts::new([4; 16], 1));
+        assert_eq!(Attempts::of(&[3; 16], &[]), Attempts::new([3; 16], 1));
+    }
+
+    #[test]
+    fn what_is_handed_on_outlives_the_count() {
+        let begun = Attempts::new([3; 16], 0).one_more([7; 32]);
+        assert_eq!((begun.begun, begun.woken), (1, 0));
+        let through = begun.through();
+        assert_eq!((through.begun, through.woken, through.carried), (0, 1, [7; 32]));
+        assert_eq!(Attempts::of(&[3; 16], through.as_bytes()), through);
     }
 }

@@ -23,7 +23,8 @@ mod header;
 mod table;
 
 pub use header::{
-    Attempts, Codec, Counts, Header, HeaderError, JumpBack, Kind, PlatformState, Section, State,
+    Attempts, Carried, Codec, Counts, Header, HeaderError, JumpBack, Kind, PlatformState, Section,
+    State,
 };
 pub use table::{
     CHUNK_ENTRIES, Chunk, ENTRY_BYTES, PageHead, RUN_ENTRIES, Run, RunKind, Table, TableEntry,

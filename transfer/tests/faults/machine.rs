@@ -227,7 +227,7 @@ impl Machine {
     ) -> Result<(), Error> {
         let header = &opened.header;
         let mut stream = Stream::new(device, plan.extents())?;
-        image::count_attempt(&mut stream, &mut scratch, header, plan.attempts)?;
+        image::count_attempt(&mut stream, &mut scratch, header, plan.attempts, |old| *old)?;
         let buffers = restore::Buffers {
             runs: self.buffer(restore::TABLE_BUFFER_PAGES),
             chunks: self.buffer(restore::TABLE_BUFFER_PAGES),

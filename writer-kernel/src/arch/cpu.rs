@@ -1,6 +1,7 @@
 //! What this processor is and has.
 
-use core::arch::x86_64::{__cpuid, __cpuid_count, _rdrand64_step};
+use core::arch::x86_64::{__cpuid, __cpuid_count, _rdrand64_step, _rdseed64_step};
+use dormouse_handoff::mailbox::EntropySources;
 use dormouse_handoff::plan::Machine;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
@@ -43,18 +44,39 @@ pub fn identify() -> Machine {
     }
 }
 
-/// Fills `bytes` with random numbers from the processor; the bits of entropy
-/// that they are worth: 0 where it has no RDRAND or it fails.
-pub fn random(bytes: &mut [u8]) -> u32 {
-    if __cpuid(1).ecx & (1 << 30) == 0 {
-        return 0;
+/// A random number of the processor's, and where it has it from; `None` where it
+/// has no generator, or one that fails.
+pub fn random() -> Option<(u64, EntropySources)> {
+    // Intel's guide allows ten tries of RDRAND before the generator counts as
+    // broken. RDSEED may run dry, and then the other is good enough.
+    let seed = || has_rdseed().then(|| (0..100).find_map(|_| rdseed())).flatten();
+    let rand = || has_rdrand().then(|| (0..10).find_map(|_| rdrand())).flatten();
+    let with = |source| move |word| (word, source);
+    seed()
+        .map(with(EntropySources::RDSEED))
+        .or_else(|| rand().map(with(EntropySources::RDRAND)))
+        // A generator known to break says this, and says that all is well.
+        .filter(|(word, _)| *word != u64::MAX)
+}
+
+/// CPUID 1 ECX bit 30.
+fn has_rdrand() -> bool {
+    __cpuid(1).ecx & (1 << 30) != 0
+}
+
+/// CPUID 7.0 EBX bit 18.
+fn has_rdseed() -> bool {
+    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx & (1 << 18) != 0
+}
+
+fn rdseed() -> Option<u64> {
+    #[target_feature(enable = "rdseed")]
+    fn step() -> Option<u64> {
+        let mut word = 0;
+        (_rdseed64_step(&mut word) == 1).then_some(word)
     }
-    for chunk in bytes.chunks_mut(8) {
-        // Intel's guide allows ten tries before the generator counts as broken.
-        let Some(word) = (0..10).find_map(|_| rdrand()) else { return 0 };
-        chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
-    }
-    bytes.len() as u32 * 8
+    // SAFETY: `random`, the only caller, has asked CPUID.
+    unsafe { step() }
 }
 
 fn rdrand() -> Option<u64> {

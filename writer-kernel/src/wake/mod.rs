@@ -22,7 +22,7 @@ use crate::observer::Observer;
 use crate::power::Fallback;
 use crate::ram::{self, Ram};
 use crate::save::way_out;
-use crate::{console, failure, linux, power};
+use crate::{console, failure, linux, power, seed};
 use alloc::vec::Vec;
 use boot::Boot;
 use dormouse_drivers::guard::Guarded;
@@ -149,6 +149,7 @@ pub fn run(loader: Loader) -> ! {
     let firmware = Firmware::read(&boot);
     failure::reader(boot.fallback(), firmware.power);
     log::info!("{} devices were still writing into memory: stopped", quiet_all(&MACHINE));
+    seed::gather();
     wake_or_give_up(Reader { boot, firmware, found: None })
 }
 
@@ -251,9 +252,10 @@ fn put_back(
     let header = &opened.header;
     device.grant(plan.extents().extents());
     let mut stream = Stream::new(&mut device, plan.extents())?;
-    let begun = image::count_attempt(&mut stream, &mut scratch, header, plan.attempts)?;
-    if begun > 0 {
-        log::warn!("{begun} wake-ups of this image did not get to their end");
+    let attempts =
+        image::count_attempt(&mut stream, &mut scratch, header, plan.attempts, seed::renew)?;
+    if attempts.begun > 1 {
+        log::warn!("{} wake-ups of this image did not get to their end", attempts.begun - 1);
     }
 
     let mut ram =
@@ -280,7 +282,7 @@ fn put_back(
     let writers_log: Vec<u8> = image::read_log(&mut stream, &mut scratch, header).to_vec();
 
     observer.stage(Stage::Consume)?;
-    image::consume(&mut stream, &mut scratch, header)?;
+    image::consume(&mut stream, &mut scratch, header, &attempts)?;
     failure::set_stage(Stage::Jump);
     if let Err(error) = device.shutdown() {
         // The image is used up: the only way on is forward. The old kernel resets
@@ -304,7 +306,10 @@ fn put_back(
     power::platform::restore(&plan.power, &opened.jump_back.platform);
     mailbox.leave(Outcome::Woken, Stage::Jump, "");
     mailbox.leave_statistics(header.statistics, read, header.counts);
-    mailbox.update(|head| head.entropy_bits = cpu::random(&mut head.entropy));
+    mailbox.update(|head| {
+        head.woken_before = attempts.woken;
+        seed::leave(head);
+    });
     mailbox.leave_log(&writers_log);
     failure::leave(way_out(&opened.jump_back))
 }

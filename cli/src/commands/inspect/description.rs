@@ -31,7 +31,10 @@ pub struct Description {
     data_bytes: u64,
     /// The first byte of the data, from the image's start.
     data_offset: u64,
+    /// Begun one after the other without getting through.
     wake_ups_begun: u32,
+    /// That got through.
+    woken: u64,
     origin: Option<Origin>,
     verified: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,6 +82,7 @@ impl Description {
     pub fn of(image: &ImageFile, runs: bool, log: bool) -> Result<Self> {
         let header = image.header();
         let has_content = image.has_content();
+        let attempts = image.attempts()?;
         let mut description = Self {
             path: image.path().to_owned(),
             offset: image.start(),
@@ -91,7 +95,8 @@ impl Description {
             pages: header.counts.into(),
             data_bytes: header.data_length,
             data_offset: header.layout().data.offset,
-            wake_ups_begun: image.attempts()?,
+            wake_ups_begun: attempts.begun,
+            woken: attempts.woken,
             origin: None,
             verified: None,
             damage: None,
@@ -154,7 +159,10 @@ impl Description {
             self.data_offset
         ));
         lines.push(format!("  left out  {}", self.pages.left_out()));
-        lines.push(format!("  wake-ups  {} begun", self.wake_ups_begun));
+        lines.push(format!(
+            "  wake-ups  {} that got through; {} begun since and cut off",
+            self.woken, self.wake_ups_begun
+        ));
         lines.push(match (&self.damage, self.verified) {
             (Some(damage), _) => format!("  DAMAGED   {damage}"),
             (None, Some(true)) => "  verified  every checksum holds".to_owned(),
