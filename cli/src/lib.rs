@@ -10,6 +10,7 @@
 //! it can be tested anywhere.
 
 pub mod acpi;
+pub mod clock;
 pub mod commands;
 pub mod core_file;
 pub mod door;
@@ -18,6 +19,7 @@ pub mod entropy;
 pub mod error;
 pub mod exit;
 pub mod first_gdt;
+mod foremost;
 pub mod free_pages;
 mod hooks;
 pub mod image_file;

@@ -6,10 +6,11 @@
 //! io_uring is switched off the pages are only locked, and their addresses are
 //! looked up once more right before the jump.
 
+use crate::entropy::Seed;
 use crate::error::{Error, Result};
 use crate::linux::pagemap;
 use dormouse_handoff::checksum::Nonce;
-use dormouse_handoff::mailbox::{self, Head, LogPage, PAGES};
+use dormouse_handoff::mailbox::{self, Head, LogPage, Outcome, PAGES};
 use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
 use rustix::fd::OwnedFd;
 use rustix::io_uring::{IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup};
@@ -18,7 +19,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::ptr::NonNull;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
+use zeroize::Zeroizing;
 
 const BYTES: usize = PAGES * PAGE_SIZE as usize;
 
@@ -117,6 +119,32 @@ impl Mailbox {
         Ok(addresses)
     }
 
+    /// How the attempt ended, by what the first page says now.
+    pub fn outcome(&self, nonce: &Nonce) -> Option<Outcome> {
+        // SAFETY: the first page is in the mapping; volatile as in `read`.
+        let page = Zeroizing::new(unsafe { self.pages.read_volatile() });
+        // Of a page that may hold the seed, no copy is left.
+        let at = std::mem::offset_of!(Head, outcome);
+        let number = page.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)?;
+        mailbox::belongs(&*page, nonce, 0).then(|| Outcome::from_number(number))?
+    }
+
+    /// The random bytes that the reader left, which are gone from the mailbox
+    /// then; `None` if it is no longer that of this attempt.
+    pub fn take_seed(&mut self, nonce: &Nonce) -> Option<Seed> {
+        // SAFETY: the first page is in the mapping, and no reference to it exists.
+        let mut page = Zeroizing::new(unsafe { self.pages.read_volatile() });
+        if !mailbox::belongs(&*page, nonce, 0) {
+            return None;
+        }
+        let (mut head, _) = Head::read_from_prefix(page.as_slice()).ok()?;
+        let seed = Seed::take(&mut head);
+        head.write_to_prefix(page.as_mut_slice()).ok()?;
+        // SAFETY: as above.
+        unsafe { self.pages.write_volatile(*page) };
+        Some(seed)
+    }
+
     /// What writer or reader left; `None` if the pages are no longer those of
     /// this attempt.
     pub fn read(&self, nonce: &Nonce) -> Option<Mail> {
@@ -173,9 +201,7 @@ impl Drop for Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dormouse_handoff::mailbox::Outcome;
     use proptest::prelude::*;
-    use zerocopy::IntoBytes;
 
     const NONCE: Nonce = [3; 16];
 
@@ -191,6 +217,22 @@ mod tests {
         assert_eq!(Outcome::from_number(mail.head.outcome), Some(Outcome::Pending));
         assert_eq!((mail.message().as_str(), mail.log.as_str()), ("", ""));
         assert!(mailbox.read(&[4; 16]).is_none(), "another attempt's");
+    }
+
+    #[test]
+    fn no_seed_stays_in_the_mailbox() {
+        let mut mailbox = Mailbox::new().unwrap();
+        mailbox.prepare(&NONCE);
+        let (mut head, _) = Head::read_from_prefix(&mailbox::blank_page(&NONCE, 0)).unwrap();
+        head.entropy = [9; 64];
+        let mut page = mailbox::blank_page(&NONCE, 0);
+        head.write_to_prefix(&mut page).unwrap();
+        // SAFETY: the first page is in the mapping, and nobody refers to it.
+        unsafe { mailbox.pages.write_volatile(page) };
+        assert!(mailbox.take_seed(&[4; 16]).is_none(), "another attempt's");
+        assert_eq!(mailbox.read(&NONCE).unwrap().head.entropy, [9; 64]);
+        assert!(mailbox.take_seed(&NONCE).is_some());
+        assert_eq!(mailbox.read(&NONCE).unwrap().head.entropy, [0; 64]);
     }
 
     #[test]

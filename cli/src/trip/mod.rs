@@ -16,11 +16,13 @@ pub use report::{Outcome, Report};
 
 use alarm::Alarm;
 
+use crate::clock::{self, Corrected};
 use crate::door::Loaded;
-use crate::entropy;
+use crate::entropy::{Seed, Worth};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::hooks::Told;
+use crate::foremost::Foremost;
+use crate::hooks::{Ending, Occasion, Told};
 use crate::kept_page;
 use crate::mailbox::{Mail, Mailbox};
 use crate::old_kernel::KernelPageFlags;
@@ -38,12 +40,12 @@ use crate::target::swap::SwitchedOff;
 use crate::target::{Content, Device, usage};
 use crate::window;
 use dormouse_handoff::checksum::Nonce;
-use dormouse_handoff::image::Header;
+use dormouse_handoff::image::{Header, Kind};
 use dormouse_handoff::mailbox as contract;
 use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// How often a plan is made anew because the mailbox moved meanwhile.
 const MOVES: u32 = 3;
@@ -151,9 +153,9 @@ impl<'a> Trip<'a> {
             (Some(path), Some(device)) => Some(Claimed::new(path, device)?),
             _ => None,
         };
-        let told = match self.options.no_hooks {
+        let mut told = match self.options.no_hooks {
             true => None,
-            false => Some(Told::before_sleep(system, self.sleep_word(), output)?),
+            false => Some(Told::before_sleep(system, self.occasion(), output)?),
         };
 
         let mut warnings = match self.target {
@@ -164,18 +166,15 @@ impl<'a> Trip<'a> {
         let loaded = self.load(system, ready, run_dir, &mut journey)?;
         rustix::fs::sync();
         let alarm = self.wake_after.map(|after| Alarm::set(system, after)).transpose()?;
+        let ahead = clock::Ahead::before_sleep(system);
         let before = SystemTime::now();
+        let first = Foremost::begin();
         let jumped = loaded.jump();
+        let fresh = Fresh::make(system, &mut journey, ahead, &mut warnings);
+        drop(first);
         drop(alarm);
         let mail = journey.mailbox.read(&journey.nonce);
-        if let Some(mail) = mail.as_ref().filter(|mail| was_asleep(mail)) {
-            // Before anything else: until then the machine's random numbers are
-            // those that whoever has the image can foretell.
-            if let Err(error) = entropy::reseed(&mail.head) {
-                warnings.push(format!("the random numbers are not fresh: {error}"));
-            }
-        }
-        let away = SystemTime::now().duration_since(before).unwrap_or(Duration::ZERO);
+        let away = clock::between(before, SystemTime::now());
         let stays = self.purpose.keeps_image() && mail.as_ref().is_some_and(is_complete);
         if let Some(Claimed { disk, .. }) = claimed.as_ref().filter(|_| !stays) {
             match settle(disk, &journey) {
@@ -189,9 +188,19 @@ impl<'a> Trip<'a> {
             }
         }
         drop(loaded);
-        drop(told);
         let mut report = Report::new(self.purpose, self.target, away, jumped, mail.as_ref());
         report.warnings = warnings;
+        report.entropy = fresh.entropy;
+        report.clock_corrected_seconds = fresh.clock_corrected_seconds;
+        if let Some(told) = &mut told {
+            told.ended(Ending {
+                outcome: report.outcome.name(),
+                seconds: away.as_secs(),
+                woken_before: report.woken_before,
+                entropy_bits: report.entropy.as_ref().map_or(0, |worth| worth.bits),
+            });
+        }
+        drop(told);
         Ok(report)
     }
 
@@ -273,13 +282,57 @@ impl<'a> Trip<'a> {
         writer.stamped(&plan).map_err(|fault| Error::Writer { path: path(), fault })
     }
 
-    /// What hooks call this kind of sleep (systemd-sleep(8)).
-    fn sleep_word(&self) -> &'static str {
-        match self.purpose {
-            Purpose::Suspend => "suspend",
-            Purpose::Both => "hybrid-sleep",
-            _ => "hibernate",
+    fn occasion(&self) -> Occasion {
+        Occasion {
+            sleep: self.purpose.systemd_name(),
+            action: self.purpose.name(),
+            kind: self.purpose.image().map_or("none", Kind::name),
+            generation: 0,
         }
+    }
+}
+
+/// What keeps a woken system from believing that it is the same moment.
+#[derive(Default)]
+struct Fresh {
+    entropy: Option<Worth>,
+    clock_corrected_seconds: Option<i64>,
+}
+
+impl Fresh {
+    /// Feeds the kernel's random numbers and puts its clock right, where the
+    /// machine was asleep: before anything else, for until then its random
+    /// numbers are those that whoever has the image can foretell.
+    fn make(
+        system: &System,
+        journey: &mut Journey,
+        ahead: clock::Ahead,
+        warnings: &mut Vec<String>,
+    ) -> Self {
+        let nonce = journey.nonce;
+        let mut fresh = Self::default();
+        if !journey.mailbox.outcome(&nonce).is_some_and(was_asleep) {
+            return fresh;
+        }
+        match journey.mailbox.take_seed(&nonce).map(Seed::feed) {
+            Some(Ok(worth)) => {
+                warnings.extend(worth.complaint());
+                fresh.entropy = Some(worth);
+            }
+            Some(Err(error)) => warnings.push(format!("the random numbers are not fresh: {error}")),
+            None => {}
+        }
+        match ahead.restore(system) {
+            Ok(Corrected::Right) => {}
+            Ok(Corrected::By(seconds)) => fresh.clock_corrected_seconds = Some(seconds),
+            Ok(Corrected::Unknown) => warnings.push(
+                "this machine has no clock that tells how long it slept: if nothing else sets \
+                 the time, it is as before the sleep"
+                    .to_owned(),
+            ),
+            Err(error) => warnings.push(format!("the clock is not put right: {error}")),
+        }
+        fresh
     }
 }
 
@@ -328,10 +381,8 @@ impl Journey {
     }
 }
 
-fn was_asleep(mail: &Mail) -> bool {
-    use contract::Outcome;
-    let outcome = Outcome::from_number(mail.head.outcome);
-    matches!(outcome, Some(Outcome::Woken | Outcome::WokenFromRam))
+fn was_asleep(outcome: contract::Outcome) -> bool {
+    matches!(outcome, contract::Outcome::Woken | contract::Outcome::WokenFromRam)
 }
 
 /// Whether the image of a snapshot is whole: just written, or woken from.

@@ -52,6 +52,27 @@ impl Purpose {
         }
     }
 
+    /// What was asked for, in the word of a command.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hibernate { reboot: false } => "hibernate",
+            Self::Hibernate { reboot: true } => "reboot",
+            Self::Both => "both",
+            Self::Suspend => "suspend",
+            Self::Snapshot { .. } => "snapshot",
+            Self::Rehearse { .. } => "rehearse",
+        }
+    }
+
+    /// What systemd's hooks call this kind of sleep (systemd-sleep(8)).
+    pub const fn systemd_name(self) -> &'static str {
+        match self {
+            Self::Suspend => "suspend",
+            Self::Both => "hybrid-sleep",
+            _ => "hibernate",
+        }
+    }
+
     /// What the writer does besides.
     pub fn flags(self) -> Flags {
         match self {

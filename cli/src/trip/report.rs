@@ -1,6 +1,7 @@
 //! What became of an attempt.
 
 use super::Purpose;
+use crate::entropy::Worth;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::mailbox::Mail;
@@ -68,6 +69,16 @@ pub struct Report {
     /// What a hibernation would take, after a rehearsal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
+    /// How good the random numbers are that the woken kernel was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<Worth>,
+    /// By how many seconds the system's clock was put right, where that of the
+    /// machine had moved otherwise than Linux thought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_corrected_seconds: Option<i64>,
+    /// Wake-ups from this image before this one.
+    #[serde(default)]
+    pub woken_before: u64,
     /// The last lines of the writer's log, after a failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
@@ -198,6 +209,20 @@ impl Pass {
     }
 }
 
+impl Outcome {
+    /// Its name in `--json` and in hooks' environment.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Woken => "woken",
+            Self::WokenFromRam => "woken-from-ram",
+            Self::Done => "done",
+            Self::Returned => "returned",
+            Self::NotEntered => "not-entered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl Report {
     /// The report after the kernel has come back from the jump, or not made it.
     pub fn new(
@@ -216,6 +241,7 @@ impl Report {
         match mailbox::Outcome::from_number(mail.head.outcome) {
             Some(mailbox::Outcome::Woken) => {
                 report.outcome = Outcome::Woken;
+                report.woken_before = mail.head.woken_before;
                 report.asleep_seconds = Some(away.as_secs_f64());
                 report.take_passes(mail);
             }
@@ -275,6 +301,9 @@ impl Report {
             read: None,
             pages: None,
             estimate: None,
+            entropy: None,
+            clock_corrected_seconds: None,
+            woken_before: 0,
             log: Vec::new(),
             warnings: Vec::new(),
         }
