@@ -1,5 +1,6 @@
 //! What can go wrong, where, and what the user can do about it.
 
+use crate::appliance::Fault;
 use crate::exit::Exit;
 use crate::image_file::ImageError;
 use crate::linux::iomem::IomemError;
@@ -99,6 +100,8 @@ pub enum Error {
     },
     /// The mailbox moved whenever a plan named its place; how often.
     MailboxMoves(u32),
+    /// An appliance cannot be built.
+    Appliance(Fault),
     /// An image cannot be read.
     Image {
         /// The file or device.
@@ -199,6 +202,7 @@ impl fmt::Display for Error {
             Self::MailboxMoves(n) => {
                 write!(f, "the mailbox's pages moved {n} times while the plan was made")
             }
+            Self::Appliance(fault) => write!(f, "{fault}"),
             Self::Image { path, fault } => write!(f, "{}: {fault}", path.display()),
         }
     }

@@ -10,6 +10,7 @@
 //! it can be tested anywhere.
 
 pub mod acpi;
+pub mod appliance;
 pub mod clock;
 pub mod commands;
 pub mod core_file;

@@ -1,6 +1,7 @@
 //! `dormouse`: puts a whole Linux to sleep on a disk.
 
 use clap::{Parser, Subcommand};
+use dormouse_cli::commands::appliance::Appliance;
 use dormouse_cli::commands::check::Check;
 use dormouse_cli::commands::diff::Diff;
 use dormouse_cli::commands::discard::Discard;
@@ -42,6 +43,7 @@ enum Command {
     Extract(Extract),
     Diff(Diff),
     Discard(Discard),
+    Appliance(Appliance),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Extract(command) => command.run(output),
         Command::Diff(command) => command.run(output),
         Command::Discard(command) => command.run(output),
+        Command::Appliance(command) => command.run(output),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -2,6 +2,7 @@
 //! woken, and judged by their own programs and by QEMU's own eyes.
 
 pub mod action;
+mod appliance;
 mod artefacts;
 pub mod bench;
 pub mod checks;
@@ -26,6 +27,7 @@ pub mod swsusp;
 pub mod torture;
 
 pub use action::Action;
+pub use appliance::Appliance;
 pub use artefacts::Artefacts;
 pub use entry::Entry;
 pub use error::{Error, Failure};

@@ -1,6 +1,7 @@
 //! One life of a guest: booted once, put to sleep and woken as often as a
 //! scenario likes, on one machine after the other.
 
+use crate::appliance::Appliance;
 use crate::artefacts::Artefacts;
 use crate::checks::{Baseline, Check};
 use crate::disk;
@@ -63,6 +64,9 @@ pub struct Options {
     /// Whether Linux comes up by way of the reader too, which finds it on a boot
     /// partition, on a disk of its own.
     pub by_reader: bool,
+    /// Whether the target's disk is that of an appliance, which Linux comes up
+    /// from.
+    pub appliance: Option<Appliance>,
     /// QEMU's machine type.
     pub chipset: Chipset,
     /// Memory, in MiB.
@@ -102,6 +106,7 @@ impl Default for Options {
             firmware: Firmware::SeaBios,
             entry: Entry::Pvh,
             by_reader: false,
+            appliance: None,
             chipset: Chipset::Pc,
             memory_mib: 1024,
             cpus: 2,
@@ -127,7 +132,11 @@ impl Options {
 
     /// Where the target begins on its disk, in bytes.
     pub fn target_start(&self) -> u64 {
-        if self.partition { disk::PARTITION_START } else { 0 }
+        match self.appliance {
+            Some(_) => Appliance::IMAGE_START,
+            None if self.partition => disk::PARTITION_START,
+            None => 0,
+        }
     }
 
     /// How Linux names the target in the guest.
@@ -220,7 +229,10 @@ impl Life {
         let initramfs = folder.join(INITRAMFS);
         initramfs::write(artefacts, &options.files, &initramfs)?;
         let target = target_disk(&options, &folder);
-        disk::blank(&target, options.target_bytes.unwrap_or_else(|| image_room(options.memory())))?;
+        if options.appliance.is_none() {
+            let bytes = options.target_bytes.unwrap_or_else(|| image_room(options.memory()));
+            disk::blank(&target, bytes)?;
+        }
         if options.partition {
             disk::write_one_partition(&target)?;
         }
@@ -233,8 +245,16 @@ impl Life {
             Chipset::Pc | Chipset::Q35 => String::new(),
         };
         let command_line = format!("{COMMAND_LINE} {clock} {}", options.command_line);
-        let reader = options.entry.boot(artefacts, &folder)?;
-        let linux = if options.by_reader {
+        let reader = match options.appliance {
+            Some(appliance) => {
+                let (memory, line) = (options.memory_mib, &command_line);
+                appliance.build(artefacts, &target, &kernel, &initramfs, line, memory)?
+            }
+            None => options.entry.boot(artefacts, &folder)?,
+        };
+        let linux = if options.appliance.is_some() {
+            reader.clone()
+        } else if options.by_reader {
             let disk = folder.join(BOOT_DISK);
             entry::boot_partition(&disk, &kernel, Some(&initramfs), &command_line)?;
             reader.clone()
@@ -261,7 +281,11 @@ impl Life {
     pub fn target(&mut self) -> Result<String, Error> {
         let disk = self.guest.text(Call::FindDisk { serial: TARGET_SERIAL.into() })?;
         let separator = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
-        Ok(if self.options.partition { format!("{disk}{separator}1") } else { disk })
+        Ok(match self.options.appliance {
+            Some(_) => format!("{disk}{separator}{}", Appliance::IMAGE),
+            None if self.options.partition => format!("{disk}{separator}1"),
+            None => disk,
+        })
     }
 
     /// Starts the workloads.

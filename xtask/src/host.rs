@@ -41,6 +41,12 @@ pub const FOR_GUESTS: &[Need] = &[
     Need("xorriso", "/usr/bin/xorriso"),
 ];
 
+/// To build the disks of appliances with `boot = "grub"`.
+pub const FOR_APPLIANCES: &[Need] = &[
+    Need("grub-common", "/usr/bin/grub-mkimage"),
+    Need("grub-pc-bin", "/usr/lib/grub/i386-pc/boot.img"),
+];
+
 /// To measure and to draw what was measured.
 pub const FOR_BENCHMARKS: &[Need] = &[
     Need("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"),

@@ -2,6 +2,7 @@
 //! command. Each prints the command lines that it runs, so that anyone can
 //! repeat them by hand.
 
+mod appliance;
 mod bench;
 mod build;
 mod error;
@@ -33,6 +34,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Appliance(appliance::Appliance),
     Bench(bench::Bench),
     Build(build::Build),
     Fuzz(fuzz::Fuzz),
@@ -47,6 +49,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Appliance(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Build(command) => command.run(),
         Command::Fuzz(command) => command.run(),

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod appliance;
 pub mod check;
 pub mod diff;
 pub mod discard;

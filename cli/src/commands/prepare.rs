@@ -7,15 +7,13 @@ use crate::preflight::SurveyedTarget;
 use crate::system::System;
 use crate::target::content::EDGE;
 use crate::target::direct::{Direct, Page};
-use crate::target::{Content, Device, usage};
+use crate::target::{Content, Device, empty, usage};
 use clap::Args;
-use dormouse_handoff::image::{Header, Kind, State};
 use dormouse_handoff::units::PAGE_SIZE;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::SystemTime;
-use zerocopy::IntoBytes;
 
 /// Make a disk or partition a target; swap areas and blank devices are targets
 /// as they are
@@ -93,12 +91,8 @@ fn make_target(device: &Device, disk: &Direct) -> Result<()> {
     let mut id = [0; 16];
     getrandom(&mut id, GetRandomFlags::empty()).map_err(|e| Error::call("getrandom", e))?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let header =
-        Header::begin(id, Kind::Once, device.block_size, now.map_or(0, |now| now.as_secs()), 0)
-            .with_state(State::Discarded);
-    let mut page = Page::zero();
-    page.0[..size_of::<Header>()].copy_from_slice(header.as_bytes());
-    disk.write(0, &page, PAGE_SIZE as usize)?;
+    let page = empty::first_page(id, device.block_size, now.map_or(0, |now| now.as_secs()));
+    disk.write(0, &Page(page), PAGE_SIZE as usize)?;
     disk.forget_cache()?;
     if !device.is_partition() {
         // A partition table that was there is gone; its partitions linger in

@@ -3,6 +3,7 @@
 pub mod content;
 pub mod device;
 pub mod direct;
+pub mod empty;
 pub mod swap;
 pub mod usage;
 pub mod writable;

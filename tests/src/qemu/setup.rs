@@ -175,6 +175,8 @@ pub enum Boot {
     Writer(PathBuf),
     /// Whatever the firmware finds there.
     Medium(Medium),
+    /// Whatever the firmware finds on the first of the disks.
+    FirstDisk,
 }
 
 /// What firmware boots from: on the chipset's own controller, so that no other
@@ -320,7 +322,10 @@ impl Setup {
         let limit = disk.limit.map(|limit| format!(",throttling.bps-total={limit}"));
         arguments.pair("-drive", drive + &limit.unwrap_or_default());
         let size = disk.block_size;
-        let blocks = format!("logical_block_size={size},physical_block_size={size}");
+        let mut blocks = format!("logical_block_size={size},physical_block_size={size}");
+        if index == 0 && matches!(self.boot, Boot::FirstDisk) {
+            blocks += ",bootindex=0";
+        }
         let common = format!("drive={id},serial={},{blocks}", disk.serial);
         match (disk.kind, self.chipset) {
             (DiskKind::Nvme, _) => arguments.pair("-device", format!("nvme,{common}")),
@@ -349,6 +354,7 @@ impl Setup {
                 arguments.pair("-append", command_line);
             }
             Boot::Writer(elf) => arguments.path("-kernel", elf),
+            Boot::FirstDisk => {}
             Boot::Medium(medium) => {
                 let (file, kind) = match medium {
                     Medium::Cd(file) => (file, "ide-cd"),
