@@ -147,6 +147,6 @@ const BASIC: Type = partition_types::BASIC;
 
 /// A target is none of the kinds that others write to by themselves.
 const TARGET: Type = Type {
-    guid: Uuid::from_u128(0x646f_726d_6f75_8573_a561_72676574_0001),
+    guid: Uuid::from_u128(0x646f_726d_6f75_8573_a561_7267_6574_0001),
     os: partition_types::OperatingSystem::Linux,
 };
