@@ -1,6 +1,7 @@
 //! What was built before anything runs.
 
 use crate::error::Error;
+use crate::qemu::Firmware;
 use std::path::{Path, PathBuf};
 
 /// The built programs and the kernel, and where logs and images go.
@@ -65,6 +66,17 @@ impl Artefacts {
     /// `writer.bzimage`.
     pub fn writer_bzimage(&self) -> &Path {
         &self.writer_bzimage
+    }
+
+    /// The disk that starts the reader by the loader of the `bootloader` crate.
+    pub fn bootloader_disk(&self, firmware: Firmware) -> Result<PathBuf, Error> {
+        let kind = if firmware == Firmware::Ovmf { "uefi" } else { "bios" };
+        let path = self.writer.with_file_name(format!("writer.{kind}.img"));
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(Error::Artefact { path, made_by: "cargo xtask bootloader-disk" })
+        }
     }
 
     /// The static `dormouse`.

@@ -21,6 +21,8 @@ pub enum Entry {
     /// UEFI firmware, with `writer.bzimage` as the application that it looks for
     /// on a disk.
     Uefi,
+    /// The loader of the `bootloader` crate, on a BIOS or on UEFI.
+    Bootloader(Firmware),
 }
 
 impl fmt::Display for Entry {
@@ -31,6 +33,7 @@ impl fmt::Display for Entry {
             Self::Linux => "linux",
             Self::UBoot => "uboot",
             Self::Uefi => "uefi",
+            Self::Bootloader(_) => "bootloader",
         })
     }
 }
@@ -42,6 +45,16 @@ impl Entry {
             Self::Pvh | Self::Multiboot2 | Self::Linux => Firmware::SeaBios,
             Self::UBoot => Firmware::UBoot,
             Self::Uefi => Firmware::Ovmf,
+            Self::Bootloader(firmware) => firmware,
+        }
+    }
+
+    /// What the machine has beside its disks, as QEMU's arguments. The BIOS half of
+    /// the `bootloader` crate's loader waits for a screen for ever.
+    pub fn qemu_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Bootloader(Firmware::SeaBios) => &["-vga", "std"],
+            _ => &[],
         }
     }
 
@@ -60,6 +73,10 @@ impl Entry {
             Self::Uefi => {
                 let disk = folder.join("uefi.img");
                 medium::fat(&disk, &[("EFI/BOOT/BOOTX64.EFI", bzimage)])?;
+                Ok(Boot::Medium(Medium::Disk(disk)))
+            }
+            Self::Bootloader(firmware) => {
+                let disk = artefacts.bootloader_disk(firmware)?;
                 Ok(Boot::Medium(Medium::Disk(disk)))
             }
             Self::UBoot => {

@@ -647,7 +647,13 @@ fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
         sampled: options.sampled,
         count_instructions: options.count_instructions,
         paused: false,
-        more: options.qemu.clone(),
+        more: options
+            .entry
+            .qemu_arguments()
+            .iter()
+            .map(|word| (*word).into())
+            .chain(options.qemu.clone())
+            .collect(),
     }
 }
 

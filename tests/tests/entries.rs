@@ -2,7 +2,7 @@
 //! there wakes a copy of it.
 
 use dormouse_tests::checks::Baseline;
-use dormouse_tests::qemu::Setup;
+use dormouse_tests::qemu::{Firmware, Setup};
 use dormouse_tests::{Artefacts, Asleep, Entry, Error, Failure, Fill, Life, Options, scenario};
 use std::fs;
 
@@ -42,6 +42,17 @@ impl Sleeper {
         Ok(scenario::well(&mut self.life, &self.before)?)
     }
 
+    /// The same by the loader of the `bootloader` crate, for which there is a disk
+    /// where the compiler that it takes can be had.
+    fn wake_by_bootloader(&mut self) -> Result<(), Failure> {
+        let firmware = self.life.setup.firmware;
+        if self.artefacts.bootloader_disk(firmware).is_err() {
+            eprintln!("skipped: there is no disk of the bootloader crate");
+            return Ok(());
+        }
+        self.wake_by(Entry::Bootloader(firmware))
+    }
+
     fn put_disks_back(&mut self) -> Result<(), Failure> {
         self.life.cut_power();
         for disk in [self.life.target_disk(), self.life.second_disk()] {
@@ -62,20 +73,25 @@ impl Sleeper {
 }
 
 #[test]
-fn grub_wakes_it_on_a_pc_with_a_bios() -> Result<(), Failure> {
-    let mut sleeper = Sleeper::new("entries-bios", Options::default())?;
+fn grub_and_the_bootloader_crate_wake_it_on_a_pc_with_a_bios() -> Result<(), Failure> {
+    // The machine is the same for all.
+    let qemu = Entry::Bootloader(Firmware::SeaBios).qemu_arguments();
+    let qemu = qemu.iter().map(ToString::to_string).collect();
+    let mut sleeper = Sleeper::new("entries-bios", Options { qemu, ..Options::default() })?;
     sleeper.wake_by(Entry::Multiboot2)?;
     sleeper.wake_by(Entry::Linux)?;
+    sleeper.wake_by_bootloader()?;
     sleeper.finish()
 }
 
 #[test]
-fn uefi_firmware_and_grub_on_it_wake_it() -> Result<(), Failure> {
+fn uefi_firmware_and_loaders_on_it_wake_it() -> Result<(), Failure> {
     let options =
         Options { firmware: Entry::Uefi.firmware(), entry: Entry::Uefi, ..Options::default() };
     let mut sleeper = Sleeper::new("entries-uefi", options)?;
     sleeper.wake_by(Entry::Multiboot2)?;
     sleeper.wake_by(Entry::Uefi)?;
+    sleeper.wake_by_bootloader()?;
     sleeper.finish()
 }
 

@@ -4,6 +4,7 @@
 
 mod appliance;
 mod bench;
+mod bootloader_disk;
 mod build;
 mod error;
 mod fuzz;
@@ -36,6 +37,7 @@ struct Arguments {
 enum Command {
     Appliance(appliance::Appliance),
     Bench(bench::Bench),
+    BootloaderDisk(bootloader_disk::BootloaderDisk),
     Build(build::Build),
     Fuzz(fuzz::Fuzz),
     Kernel(kernel::Kernel),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Appliance(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::BootloaderDisk(command) => command.run(),
         Command::Build(command) => command.run(),
         Command::Fuzz(command) => command.run(),
         Command::Kernel(command) => command.run(),

@@ -1,5 +1,6 @@
-//! The nightly compiler that Miri and fuzzing need. Nothing that is shipped is
-//! built by it; the project's own is the stable one of `rust-toolchain.toml`.
+//! The nightly compiler that Miri, fuzzing and the `bootloader` crate need. Nothing
+//! of the project's own that is shipped is built by it; its compiler is the stable
+//! one of `rust-toolchain.toml`.
 
 use crate::error::Error;
 use crate::shell;
@@ -8,11 +9,14 @@ use std::process::Command;
 /// The one place for its date.
 pub const NIGHTLY: &str = "nightly-2026-08-01";
 
+/// What of it is needed: the interpreter, the standard library's sources, and what
+/// the `bootloader` crate takes its programs apart with.
+const COMPONENTS: [&str; 3] = ["miri", "rust-src", "llvm-tools"];
+
 /// The release of cargo-fuzz that is installed where there is none.
 const CARGO_FUZZ: &str = "0.13.2";
 
-/// Brings the compiler with Miri and the standard library's sources where it is
-/// missing.
+/// Brings the compiler with its components where it is missing.
 pub fn ensure() -> Result<(), Error> {
     let installed = shell::output(Command::new("rustup").args([
         "component",
@@ -22,11 +26,12 @@ pub fn ensure() -> Result<(), Error> {
         NIGHTLY,
     ]))
     .unwrap_or_default();
-    if installed.contains("miri") && installed.contains("rust-src") {
+    if COMPONENTS.iter().all(|component| installed.contains(component)) {
         return Ok(());
     }
-    let components = ["--profile", "minimal", "-c", "miri", "-c", "rust-src"];
-    shell::run(Command::new("rustup").args(["toolchain", "install", NIGHTLY]).args(components))
+    let mut install = Command::new("rustup");
+    install.args(["toolchain", "install", NIGHTLY, "--profile", "minimal"]);
+    shell::run(install.args(COMPONENTS.iter().flat_map(|component| ["-c", component])))
 }
 
 /// Brings cargo-fuzz where it is missing.

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::progress::Steps;
-use crate::{build, host, kernel, paths};
+use crate::{bootloader_disk, build, host, kernel, paths};
 use clap::ValueEnum;
 use dormouse_tests::qemu::{Chipset, DiskKind, Firmware};
 use dormouse_tests::{Action, Artefacts, Entry, MainJob, Options};
@@ -82,16 +82,19 @@ enum EntryArgument {
     Linux,
     Uboot,
     Uefi,
+    Bootloader,
 }
 
 impl EntryArgument {
-    fn entry(self) -> Entry {
+    /// Which loader it is: that of the `bootloader` crate has one for each firmware.
+    fn entry(self, firmware: Option<Firmware>) -> Entry {
         match self {
             Self::Pvh => Entry::Pvh,
             Self::Multiboot2 => Entry::Multiboot2,
             Self::Linux => Entry::Linux,
             Self::Uboot => Entry::UBoot,
             Self::Uefi => Entry::Uefi,
+            Self::Bootloader => Entry::Bootloader(firmware.unwrap_or(Firmware::SeaBios)),
         }
     }
 }
@@ -111,6 +114,16 @@ enum FirmwareArgument {
     Seabios,
     Ovmf,
     Uboot,
+}
+
+impl From<FirmwareArgument> for Firmware {
+    fn from(firmware: FirmwareArgument) -> Self {
+        match firmware {
+            FirmwareArgument::Seabios => Self::SeaBios,
+            FirmwareArgument::Ovmf => Self::Ovmf,
+            FirmwareArgument::Uboot => Self::UBoot,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -133,6 +146,9 @@ enum MachineArgument {
 impl Qemu {
     pub fn run(self) -> Result<(), Error> {
         let artefacts = artefacts(self.kernel.clone())?;
+        if matches!(self.entry, EntryArgument::Bootloader) {
+            bootloader_disk::make()?;
+        }
         let json = self.json;
         let steps = Steps::new();
         let report = self.job().run(&artefacts, &steps);
@@ -150,15 +166,10 @@ impl Qemu {
     }
 
     fn job(self) -> MainJob {
-        let entry = self.entry.entry();
-        let firmware = match self.firmware {
-            None => entry.firmware(),
-            Some(FirmwareArgument::Seabios) => Firmware::SeaBios,
-            Some(FirmwareArgument::Ovmf) => Firmware::Ovmf,
-            Some(FirmwareArgument::Uboot) => Firmware::UBoot,
-        };
+        let firmware = self.firmware.map(Firmware::from);
+        let entry = self.entry.entry(firmware);
         let options = Options {
-            firmware,
+            firmware: firmware.unwrap_or(entry.firmware()),
             entry,
             disk: match (self.disk, self.machine) {
                 (Some(disk), _) => disk.into(),

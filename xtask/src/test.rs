@@ -2,7 +2,7 @@
 
 use crate::build::{self, cargo};
 use crate::error::Error;
-use crate::{host, miri, paths, qemu, report, shell, unsafe_list};
+use crate::{bootloader_disk, host, miri, paths, qemu, report, shell, unsafe_list};
 use dormouse_tests::Artefacts;
 use std::process::Command;
 
@@ -74,7 +74,9 @@ impl Test {
 }
 
 fn formatting() -> Result<(), Error> {
-    shell::run(cargo("fmt").args(["--all", "--check"]))
+    shell::run(cargo("fmt").args(["--all", "--check"]))?;
+    let other = ["--manifest-path", bootloader_disk::MANIFEST, "--all", "--check"];
+    shell::run(cargo("fmt").args(other))
 }
 
 /// The writer has no operating system to unwind or to test with: it is linted
@@ -102,7 +104,9 @@ fn bare_metal() -> Result<(), Error> {
 
 fn all_scenarios() -> Result<(), Error> {
     host::ensure(host::FOR_CORES)?;
-    shell::run(scenarios()?.args(["--test", "*", "--no-fail-fast", "--", SIDE_BY_SIDE]))
+    let mut scenarios = scenarios()?;
+    bootloader_disk::where_possible()?;
+    shell::run(scenarios.args(["--test", "*", "--no-fail-fast", "--", SIDE_BY_SIDE]))
 }
 
 fn quick_scenarios() -> Result<(), Error> {
