@@ -76,6 +76,12 @@ pub enum Error {
         /// What the user can do.
         advice: String,
     },
+    /// There is no snapshot to go back to.
+    NoOlder,
+    /// No place was named for a snapshot.
+    NoPlace,
+    /// More targets were named than this takes.
+    TooManyTargets(usize),
     /// The checks found reasons not to try.
     Refused(Vec<Finding>),
     /// Another `dormouse` is at work.
@@ -144,6 +150,9 @@ impl Error {
             Self::Writer { .. } => "take the writer.elf that belongs to this version of dormouse",
             Self::Target { fault, .. } => fault.advice(),
             Self::NotFree { advice, .. } => advice,
+            Self::NoOlder => {
+                "name both targets with --target; `dormouse status --target` tells what lies there"
+            }
             Self::Busy => "wait until it has ended",
             Self::Hook { .. } => "see what it wants, or go without hooks with --no-hooks",
             Self::NoKexec => "install kexec-tools",
@@ -160,6 +169,9 @@ impl Error {
         match self {
             Self::Refused(_)
             | Self::NotFree { .. }
+            | Self::NoOlder
+            | Self::NoPlace
+            | Self::TooManyTargets(_)
             | Self::Target { .. }
             | Self::NoAlarm { .. } => Exit::Refused,
             Self::Image { .. } => Exit::BadImage,
@@ -189,6 +201,11 @@ impl fmt::Display for Error {
             Self::Writer { path, fault } => write!(f, "{}: {fault}", path.display()),
             Self::Target { path, fault } => write!(f, "{}: {fault}", path.display()),
             Self::NotFree { path, reason, .. } => write!(f, "{}: {reason}", path.display()),
+            Self::NoOlder => {
+                write!(f, "there is no older snapshot of the same series that could be woken")
+            }
+            Self::NoPlace => write!(f, "no target was named"),
+            Self::TooManyTargets(most) => write!(f, "this takes {most} of --target at most"),
             Self::Refused(findings) => {
                 let refused: Vec<&str> = findings.iter().map(|f| f.text.as_str()).collect();
                 write!(f, "not possible: {}", refused.join("; "))

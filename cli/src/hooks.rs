@@ -37,7 +37,7 @@ pub struct Occasion {
     /// How often the image may be woken.
     pub kind: &'static str,
     /// Which of a series of reusable snapshots it is; 0 where it is none.
-    pub generation: u64,
+    pub generation: u32,
 }
 
 /// How it came out.

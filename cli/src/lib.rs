@@ -36,6 +36,7 @@ pub mod preflight;
 pub mod run_dir;
 pub mod shrink;
 mod signals;
+pub mod slots;
 pub mod stamp;
 pub mod system;
 pub mod target;

@@ -2,6 +2,7 @@
 
 use crate::linux::consoles::SerialConsole;
 use crate::old_kernel::OldKernel;
+use crate::slots::Generation;
 use crate::target::Device;
 use crate::target::direct::Page;
 use dormouse_handoff::checksum::{self, Nonce};
@@ -39,6 +40,8 @@ pub struct Wishes {
     pub image: Option<Kind>,
     /// How many wake-ups are tried.
     pub attempts: u32,
+    /// Of a reusable snapshot: which one of which series.
+    pub generation: Generation,
     /// Where the writer prints.
     pub console: Option<SerialConsole>,
     /// Everything besides the ordinary.
@@ -87,6 +90,8 @@ pub fn plan(
     plan.action = wishes.action as u32;
     plan.image = wishes.image.map_or(0, |kind| kind as u32);
     plan.attempts = wishes.attempts;
+    plan.generation = wishes.generation.number;
+    plan.series = wishes.generation.series;
     if let Some(console) = wishes.console {
         plan.console_port = u32::from(console.port);
         plan.console_baud = console.rate;
@@ -171,6 +176,7 @@ mod tests {
             action: Action::PowerOff,
             image: Some(Kind::Once),
             attempts: 3,
+            generation: Generation { number: 4, series: 77 },
             console: Some(SerialConsole { port: 0x3f8, rate: 115_200 }),
             flags: Flags::WAIT_BEFORE_WRITE,
             fault: None,
@@ -198,6 +204,7 @@ mod tests {
         assert_eq!(checked.memory_pages(), 0x9e + 0x3ff00);
         assert_eq!(checked.extents().capacity(), 1 << 30);
         assert_eq!(checked.vmcoreinfo(), b"OSRELEASE=6.1.192\n");
+        assert_eq!((checked.generation, checked.series), (4, 77));
         assert_eq!(checked.transport(), Some(Transport::Nvme));
         assert_eq!(plan::text(&checked.target.serial), "S4EWNX0");
         assert_eq!(checked.target.first_page_checksum, checksum::plain(&[1; 4096]));

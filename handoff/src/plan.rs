@@ -239,8 +239,12 @@ pub struct Plan {
     pub vmcoreinfo_length: u32,
     /// A [`Kind`] as its number: of the image that is written; 0: none is.
     pub image: u32,
-    /// Zero.
-    pub reserved: [u32; 2],
+    /// Of a reusable snapshot: which one of its series it is, from 1; of all
+    /// others 0.
+    pub generation: u32,
+    /// Of a reusable snapshot: the series of snapshots that replace each other,
+    /// drawn at random for the first.
+    pub series: u32,
     /// The machine's IOMMUs, as ACPI's DMAR and IVRS tables name them; the rest
     /// all zero.
     pub iommus: [Iommu; MAX_IOMMUS],

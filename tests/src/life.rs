@@ -455,6 +455,14 @@ impl Life {
         })
     }
 
+    /// Starts the reader; the guest has not woken yet, whichever it will be.
+    pub fn power_on(&mut self) -> Result<(), Error> {
+        self.machine = None;
+        let (machine, line) = Machine::start(&self.reader(), &self.folder)?;
+        self.machine = Some(machine);
+        self.guest.move_to(line)
+    }
+
     /// Starts a reader that is expected to refuse, in words that contain
     /// `reason`, and to power off.
     pub fn be_refused(&mut self, setup: &Setup, reason: &str) -> Result<(), Error> {

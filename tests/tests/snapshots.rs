@@ -1,6 +1,7 @@
 //! Reusable snapshots: a machine that is simply there at every power-on, and
 //! knows that it is another moment each time.
 
+use dormouse_attacks::{Attack, record};
 use dormouse_guest::protocol::Call;
 use dormouse_handoff::image::{Kind, State};
 use dormouse_tests::scenario::said;
@@ -39,6 +40,66 @@ fn snapshot(life: &mut Life, more: &[&str]) -> Result<Attempt, Error> {
     life.logged(|_| said(&ran, 0, &["\"outcome\": \"done\""]))?;
     life.cut_power();
     Ok(attempt)
+}
+
+/// Two places for snapshots, and the guest that makes them.
+struct TwoPlaces {
+    life: Life,
+    places: [String; 2],
+}
+
+impl TwoPlaces {
+    /// The target, and the second disk, which the image of so little memory fits.
+    fn begin(name: &str) -> Result<Self, Error> {
+        let options = Options { memory_mib: 256, cpus: 1, ..Options::default() };
+        let mut life = Life::begin_bare(&Artefacts::from_environment()?, name, options)?;
+        let first = life.target()?;
+        let second = life.guest.text(Call::FindDisk { serial: Life::SECOND_SERIAL.into() })?;
+        let ran = life.guest.run(&["dormouse", "prepare", &second, "--erase"])?;
+        life.logged(|_| said(&ran, 0, &["is a target now"]))?;
+        Ok(Self { life, places: [first, second] })
+    }
+
+    fn words<'a>(&'a self, command: &[&'a str]) -> Vec<&'a str> {
+        let targets = self.places.iter().flat_map(|place| ["--target", place]);
+        ["dormouse", "--json"].into_iter().chain(command.iter().copied()).chain(targets).collect()
+    }
+
+    /// Runs a command that ends well, with both places.
+    fn run(&mut self, command: &[&str], words: &[&str]) -> Result<(), Error> {
+        let argv: Vec<String> = self.words(command).into_iter().map(str::to_owned).collect();
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let ran = self.life.guest.run(&argv)?;
+        self.life.logged(|_| said(&ran, 0, words))
+    }
+
+    /// Leaves a mark in memory, and makes the next generation.
+    fn snapshot(&mut self, mark: &str, more: &[&str]) -> Result<Attempt, Error> {
+        let script = format!("echo {mark} > /run/mark");
+        let ran = self.life.guest.run(&["sh", "-c", &script])?;
+        self.life.logged(|_| said(&ran, 0, &[]))?;
+        let command = [&["snapshot", "--reusable"], more].concat();
+        let argv: Vec<String> = self.words(&command).into_iter().map(str::to_owned).collect();
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let attempt = self.life.attempt(&argv)?;
+        let ran = self.life.return_from(&attempt)?;
+        self.life.logged(|_| said(&ran, 0, &["\"outcome\": \"done\""]))?;
+        Ok(attempt)
+    }
+
+    /// Cuts the power and starts the machine: `attempt`'s snapshot must wake, with
+    /// its mark, and say all of `words`.
+    fn power_on(&mut self, attempt: &Attempt, mark: &str, words: &[&str]) -> Result<(), Error> {
+        self.life.cut_power();
+        let awake = self.life.wake(&attempt.in_its_image())?;
+        let woken = ["\"outcome\": \"woken\""];
+        self.life.logged(|_| said(&awake.said, 0, &[&woken, words].concat()))?;
+        let found = self.life.guest.text(Call::Read { path: "/run/mark".into() })?;
+        if found.trim() == mark {
+            return Ok(());
+        }
+        Err(self.life.with_log(Error::verdict(format!("{found:?} woke instead of {mark}"))))
+    }
 }
 
 /// The guest's clock, in seconds since 1970, less what has passed since `from`.
@@ -91,4 +152,82 @@ fn twenty_power_ons_are_twenty_moments() -> Result<(), Failure> {
     assert_eq!(header.kind(), Kind::Reusable);
     assert!(each < Duration::from_secs(30));
     Ok(life.abandon()?)
+}
+
+#[test]
+fn a_newer_snapshot_takes_over_unless_it_does_not_wake_or_is_taken_back() -> Result<(), Failure> {
+    let mut two = TwoPlaces::begin("generations")?;
+    let first = two.snapshot("one", &[])?;
+    let second = two.snapshot("two", &[])?;
+    two.run(&["status"], &["generation 1", "generation 2"])?;
+    for _ in 0..2 {
+        two.power_on(&second, "two", &[])?;
+    }
+
+    // Taken back, from within the one that is given up.
+    two.run(&["snapshot", "--rollback"], &["given_up", "woken_from_now_on"])?;
+    two.power_on(&first, "one", &[])?;
+    let argv = two.words(&["snapshot", "--rollback"]).join(" ");
+    let ran = two.life.guest.run(&["sh", "-c", &argv])?;
+    said(&ran, 3, &["no older snapshot"])?;
+
+    // Read to its end, and then an error: the older wakes in the same power-on,
+    // and from the third on without that.
+    let faulty = ["--test-fault", "consume:error", "--attempts", "2"];
+    two.snapshot("three", &faulty)?;
+    for _ in 0..2 {
+        two.power_on(&first, "one", &["generation 3 was passed over: ", "a test asked for"])?;
+    }
+    two.power_on(&first, "one", &["generation 3 was passed over: 2 wake-ups"])?;
+
+    // One that takes the reader down with it.
+    let deadly = ["--test-fault", "read:panic", "--attempts", "1"];
+    two.snapshot("four", &deadly)?;
+    two.life.cut_power();
+    let reader = two.life.reader();
+    two.life.be_refused(&reader, "powering off")?;
+    two.power_on(&first, "one", &["generation 4 was passed over: 1 wake-ups"])?;
+
+    // What does not wake is overwritten before what does.
+    let fifth = two.snapshot("five", &[])?;
+    two.power_on(&fifth, "five", &[])?;
+    Ok(two.life.abandon()?)
+}
+
+#[test]
+fn an_update_cut_at_any_instant_leaves_the_older_snapshot_or_the_newer() -> Result<(), Failure> {
+    const CUTS: u32 = 5;
+    let mut rng = fastrand::Rng::new();
+    println!("seed {}", rng.get_seed());
+    let mut two = TwoPlaces::begin("update-cut")?;
+    let mut mark = "first".to_owned();
+    let first = two.snapshot(&mark, &[])?;
+    two.power_on(&first, &mark, &[])?;
+    let mut took_over = 0;
+    for cut in 0..CUTS {
+        let next = format!("after-{cut}");
+        let script = format!("echo {next} > /run/mark");
+        let ran = two.life.guest.run(&["sh", "-c", &script])?;
+        said(&ran, 0, &[])?;
+        let argv = two.words(&["snapshot", "--reusable"]).join(" ");
+        two.life.attempt(&["sh", "-c", &argv])?;
+        two.life.machine()?.console.wait_for("target: ", Duration::from_secs(60))?;
+        let instant = Duration::from_millis(rng.u64(0..300));
+        std::thread::sleep(instant);
+        two.life.power_on()?;
+        let found = two.life.guest.text(Call::Read { path: "/run/mark".into() });
+        let found = found.map_err(|error| two.life.with_log(error))?;
+        println!("cut after {instant:.0?}: {} woke", found.trim());
+        assert!([&mark, &next].contains(&&found.trim().to_owned()), "{found} woke");
+        took_over += u32::from(found.trim() == next);
+        mark = found.trim().to_owned();
+    }
+    record(Attack {
+        promise: 2,
+        attack: "the power is cut in QEMU while a reusable snapshot is updated".into(),
+        cases: CUTS.into(),
+        command: "cargo test -p dormouse-tests --test snapshots".into(),
+    });
+    println!("{took_over} of {CUTS} updates were complete");
+    Ok(two.life.abandon()?)
 }

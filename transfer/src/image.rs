@@ -39,6 +39,7 @@ pub fn begin(
 
     let block_size = plan.target.block_size;
     let mut header = Header::begin(plan.nonce, kind, block_size, plan.created, layout_pages);
+    (header.generation, header.series) = (plan.generation, plan.series);
     header.kept_page =
         write_section(stream, buffer, &header, Layout::KEPT_PAGE, &plan.target.kept_page)?;
     // The kept page must be safe before the only other copy is overwritten.

@@ -15,6 +15,7 @@
 extern crate alloc;
 
 pub mod check;
+pub mod choice;
 pub mod compare;
 pub mod error;
 pub mod image;

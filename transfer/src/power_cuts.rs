@@ -7,6 +7,8 @@
 //! tried, with the last survivor whole and torn. A write that is alone between
 //! two flushes is torn in every way: each subset of its sectors.
 
+mod snapshots;
+
 use crate::error::Error;
 use crate::fakes::{Disk, Event, SharedRam};
 use crate::memory::Memory;

@@ -42,6 +42,7 @@ impl Check {
             target: self.target.clone(),
             writer: self.writer.clone(),
             suspend: self.suspend,
+            replaces: None,
         };
         let survey = Survey::take(&System::this(), &question);
         for finding in &survey.findings {

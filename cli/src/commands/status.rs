@@ -10,23 +10,23 @@ use crate::trip::{Outcome, Report};
 use clap::Args;
 use serde::Serialize;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Say what happened last, and what lies on a target
 #[derive(Args, Debug)]
 pub struct Status {
-    /// The disk or partition to look at
+    /// The disk or partition to look at; may be repeated
     #[arg(long, value_name = "DEVICE")]
-    pub target: Option<PathBuf>,
+    pub target: Vec<PathBuf>,
 }
 
 #[derive(Serialize)]
 struct State {
     last: Option<Report>,
     writer_loaded: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<Target>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<Target>,
 }
 
 #[derive(Serialize)]
@@ -35,6 +35,9 @@ struct Target {
     content: String,
     free: bool,
     swapped_to: bool,
+    /// Of a reusable snapshot: which one of its series it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u32>,
 }
 
 impl Status {
@@ -47,7 +50,7 @@ impl Status {
         let state = State {
             last: last(&system)?,
             writer_loaded: system.number("/sys/kernel/kexec_loaded") == Some(1),
-            target: self.target.clone().map(|path| look(&system, path)).transpose()?,
+            targets: self.target.iter().map(|path| look(&system, path)).collect::<Result<_>>()?,
         };
         for line in state.lines() {
             output.say(line);
@@ -70,13 +73,14 @@ fn last(system: &System) -> Result<Option<Report>> {
     Ok(Some(report))
 }
 
-fn look(system: &System, path: PathBuf) -> Result<Target> {
-    let target = SurveyedTarget::look(system, &path)?;
+fn look(system: &System, path: &Path) -> Result<Target> {
+    let target = SurveyedTarget::look(system, path)?;
     Ok(Target {
         content: target.content.words(),
         free: target.content.is_free(),
         swapped_to: crate::target::usage::active_swap(&target.uses).is_some(),
-        path,
+        generation: target.content.reusable().map(|header| header.generation),
+        path: path.to_owned(),
     })
 }
 
@@ -107,9 +111,15 @@ impl State {
         if self.writer_loaded {
             lines.push("something is loaded for kexec".to_owned());
         }
-        lines.extend(self.target.as_ref().map(|target| {
+        let newest = self.targets.iter().filter_map(|target| target.generation).max();
+        lines.extend(self.targets.iter().map(|target| {
             let swap = if target.swapped_to { ", swapped to" } else { "" };
-            format!("{}: {} on it{swap}", target.path.display(), target.content)
+            let turn = match target.generation {
+                None => "",
+                generation if generation == newest => "; it is the one that is woken",
+                Some(_) => "; it stands by",
+            };
+            format!("{}: {} on it{swap}{turn}", target.path.display(), target.content)
         }));
         lines
     }

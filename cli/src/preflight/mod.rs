@@ -16,6 +16,7 @@ use crate::old_kernel::OldKernel;
 use crate::planner::Circumstances;
 use crate::stamp::WriterElf;
 use crate::system::System;
+use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::plan::PowerFacts;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,8 @@ pub struct Question {
     pub writer: PathBuf,
     /// Whether the machine has to be able to suspend to RAM.
     pub suspend: bool,
+    /// The snapshot on the target that is to be replaced.
+    pub replaces: Option<Nonce>,
 }
 
 /// Everything that was found.
@@ -76,7 +79,7 @@ impl Survey {
         let target = question
             .target
             .as_deref()
-            .and_then(|path| look_at(system, path, kernel.as_ref(), &mut findings));
+            .and_then(|path| look_at(system, path, question, kernel.as_ref(), &mut findings));
         Self { findings, kernel, power, writer, target }
     }
 
@@ -122,11 +125,12 @@ fn keep<T>(findings: &mut Vec<Finding>, (value, finding): Look<T>) -> Option<T> 
 fn look_at(
     system: &System,
     path: &Path,
+    question: &Question,
     kernel: Option<&OldKernel>,
     findings: &mut Vec<Finding>,
 ) -> Option<SurveyedTarget> {
     let pages = kernel.map(|kernel| kernel.memory.pages());
-    let (target, found) = target::findings(system, path, pages);
+    let (target, found) = target::findings(system, path, pages, question.replaces);
     findings.extend(found);
     target
 }

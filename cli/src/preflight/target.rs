@@ -8,6 +8,7 @@ use crate::target::device::transport_words;
 use crate::target::direct::Direct;
 use crate::target::usage::{self, Use};
 use crate::target::{Content, Device};
+use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::image::Layout;
 use std::path::Path;
 
@@ -65,6 +66,7 @@ pub fn findings(
     system: &System,
     path: &Path,
     pages: Option<u64>,
+    replaces: Option<Nonce>,
 ) -> (Option<SurveyedTarget>, Vec<Finding>) {
     let target = match SurveyedTarget::look(system, path) {
         Ok(target) => target,
@@ -76,7 +78,7 @@ pub fn findings(
     let mut findings = vec![identity(&target)];
     findings.push(target.obstacle().unwrap_or_else(|| free_or_swap(&target)));
     findings.extend(pages.map(|pages| capacity(&target.device, pages)));
-    findings.push(content(&target));
+    findings.push(content(&target, replaces));
     findings.push(secrets());
     (Some(target), findings)
 }
@@ -123,10 +125,10 @@ fn capacity(device: &Device, pages: u64) -> Finding {
     )
 }
 
-fn content(target: &SurveyedTarget) -> Finding {
+fn content(target: &SurveyedTarget, replaces: Option<Nonce>) -> Finding {
     let subject = "target-content";
     let words = target.content.words();
-    if target.content.is_free() {
+    if target.content.is_free_for(replaces) {
         return Finding::good(subject, format!("{words} on it"));
     }
     Finding::refused(subject, format!("{words} on it"), target.content.advice(&target.device.path))
@@ -192,7 +194,7 @@ mod tests {
 
     #[test]
     fn foreign_data_is_never_overwritten() {
-        let finding = content(&target(vec![], Content::Other("an XFS file system")));
+        let finding = content(&target(vec![], Content::Other("an XFS file system")), None);
         assert_eq!(finding.verdict, Verdict::Refused);
         assert!(finding.advice.unwrap().contains("dormouse prepare /dev/vda --erase"));
     }

@@ -3,6 +3,7 @@
 use super::device::Device;
 use super::direct::{Direct, Page};
 use crate::error::Result;
+use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::image::{Header, HeaderError, Kind, Layout, State};
 use dormouse_handoff::units::PAGE_SIZE;
 
@@ -94,6 +95,23 @@ impl Content {
         }
     }
 
+    /// The same where the snapshot `replaces` is to be overwritten.
+    pub fn is_free_for(&self, replaces: Option<Nonce>) -> bool {
+        self.is_free() || self.reusable().is_some_and(|header| Some(header.id) == replaces)
+    }
+
+    /// The reusable snapshot that lies there and would be woken.
+    pub fn reusable(&self) -> Option<&Header> {
+        match self {
+            Self::Image(header)
+                if header.kind() == Kind::Reusable && header.state() == State::Valid =>
+            {
+                Some(header)
+            }
+            _ => None,
+        }
+    }
+
     /// What it is, in words.
     pub fn words(&self) -> String {
         match self {
@@ -101,7 +119,9 @@ impl Content {
             Self::Swap => "a swap area".into(),
             Self::LinuxImage => "a system that Linux itself has hibernated".into(),
             Self::Image(header) => match header.state() {
-                State::Valid if header.kind() == Kind::Reusable => "a reusable snapshot".into(),
+                State::Valid if header.kind() == Kind::Reusable => {
+                    format!("a reusable snapshot, generation {}", header.generation)
+                }
                 State::Valid => "an image of a sleeping system".into(),
                 State::Inert => "a snapshot for inspection".into(),
                 state => format!("a used-up image ({})", state.name()),

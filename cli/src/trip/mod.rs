@@ -32,6 +32,7 @@ use crate::preflight::{Question, Ready, Survey};
 use crate::run_dir::RunDir;
 use crate::shrink;
 use crate::signals::Uninterrupted;
+use crate::slots::Slot;
 use crate::stamp::WriterElf;
 use crate::system::System;
 use crate::target::content::page_to_keep;
@@ -58,6 +59,7 @@ pub struct Trip<'a> {
     /// The device for the image; `None` where no target is needed.
     target: Option<&'a Path>,
     attempts: u32,
+    slot: Slot,
     wake_after: Option<WakeAfter>,
 }
 
@@ -67,7 +69,8 @@ impl<'a> Trip<'a> {
 
     /// A trip for `purpose`, without a target and without an alarm.
     pub fn new(purpose: Purpose, options: &'a Options) -> Self {
-        Self { purpose, options, target: None, attempts: Self::ATTEMPTS, wake_after: None }
+        let (attempts, slot) = (Self::ATTEMPTS, Slot::default());
+        Self { purpose, options, target: None, attempts, slot, wake_after: None }
     }
 
     /// The same with an image on the device at `target`.
@@ -80,6 +83,12 @@ impl<'a> Trip<'a> {
     #[must_use]
     pub fn attempts(self, attempts: u32) -> Self {
         Self { attempts, ..self }
+    }
+
+    /// The same with a generation of a snapshot, which may replace an older one.
+    #[must_use]
+    pub fn into_slot(self, slot: Slot) -> Self {
+        Self { slot, ..self }
     }
 
     /// The same with the clock's alarm set.
@@ -100,6 +109,7 @@ impl<'a> Trip<'a> {
             target: self.target.map(Path::to_owned),
             writer: self.options.writer.clone(),
             suspend: self.purpose.suspends(),
+            replaces: self.slot.replaces,
         };
         let ready = Survey::take(&system, &question).ready(&system)?;
         if self.wake_after.is_some() {
@@ -150,7 +160,7 @@ impl<'a> Trip<'a> {
         output: Output,
     ) -> Result<Report> {
         let claimed = match (self.target, &ready.circumstances.device) {
-            (Some(path), Some(device)) => Some(Claimed::new(path, device)?),
+            (Some(path), Some(device)) => Some(Claimed::new(path, device, self.slot.replaces)?),
             _ => None,
         };
         let mut told = match self.options.no_hooks {
@@ -237,7 +247,7 @@ impl<'a> Trip<'a> {
         journey: &mut Journey,
     ) -> Result<Loaded> {
         let Ready { circumstances, writer, .. } = ready;
-        let wishes = self.options.wishes(system, self.purpose, self.attempts);
+        let wishes = self.options.wishes(system, self.purpose, self.attempts, self.slot.generation);
         for _ in 0..MOVES {
             let mailbox = journey.mailbox.addresses()?;
             let window = choose_window(system, circumstances, writer, &mailbox)?;
@@ -287,7 +297,7 @@ impl<'a> Trip<'a> {
             sleep: self.purpose.systemd_name(),
             action: self.purpose.name(),
             kind: self.purpose.image().map_or("none", Kind::name),
-            generation: 0,
+            generation: self.slot.generation.number,
         }
     }
 }
@@ -344,11 +354,11 @@ struct Claimed {
 }
 
 impl Claimed {
-    fn new(path: &Path, device: &Device) -> Result<Self> {
+    fn new(path: &Path, device: &Device, replaces: Option<Nonce>) -> Result<Self> {
         let disk = Direct::claiming(path)?;
         // Swap may have been written to, and switched off, since it was looked at.
         let content = Content::of(device, &disk)?;
-        if !content.is_free() {
+        if !content.is_free_for(replaces) {
             return Err(Error::NotFree {
                 path: path.to_owned(),
                 reason: format!("{} on it", content.words()),

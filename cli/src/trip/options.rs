@@ -5,6 +5,7 @@ use crate::linux::consoles::SerialConsole;
 use crate::old_kernel;
 use crate::planner::Wishes;
 use crate::shrink;
+use crate::slots::Generation;
 use crate::system::System;
 use crate::writer_file;
 use clap::{Args, ValueEnum};
@@ -70,7 +71,13 @@ pub struct Options {
 
 impl Options {
     /// The options and the trip's purpose as the plan puts them.
-    pub fn wishes(&self, system: &System, purpose: Purpose, attempts: u32) -> Wishes {
+    pub fn wishes(
+        &self,
+        system: &System,
+        purpose: Purpose,
+        attempts: u32,
+        generation: Generation,
+    ) -> Wishes {
         let mut flags =
             self.test_wait.iter().fold(purpose.flags(), |flags, wait| flags | wait.flag());
         flags.set(Flags::SCRIBBLE_FREE_PAGES, self.test_scribble);
@@ -79,6 +86,7 @@ impl Options {
             action: purpose.action(),
             image: purpose.image(),
             attempts,
+            generation,
             console: match self.console {
                 ConsoleChoice::Auto => old_kernel::serial_console(system),
                 ConsoleChoice::None => None,

@@ -242,6 +242,8 @@ impl Report {
             Some(mailbox::Outcome::Woken) => {
                 report.outcome = Outcome::Woken;
                 report.woken_before = mail.head.woken_before;
+                // Of newer snapshots that could not be woken.
+                report.message = Some(mail.message()).filter(|message| !message.is_empty());
                 report.asleep_seconds = Some(away.as_secs_f64());
                 report.take_passes(mail);
             }

@@ -224,8 +224,12 @@ pub struct Header {
     pub counts: Counts,
     /// The writer's pass, up to the commit.
     pub statistics: Statistics,
+    /// As [`Plan::generation`](crate::plan::Plan::generation).
+    pub generation: u32,
+    /// As [`Plan::series`](crate::plan::Plan::series).
+    pub series: u32,
     /// Zero.
-    pub reserved: [u64; 32],
+    pub reserved: [u64; 31],
     /// Checksum (seed 0) of all bytes before this field.
     pub checksum: u64,
 }

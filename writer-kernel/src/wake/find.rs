@@ -1,4 +1,4 @@
-//! Looking for the image on every disk.
+//! Looking for images on every disk.
 
 use super::Error;
 use crate::machine::MACHINE;
@@ -7,13 +7,13 @@ use alloc::vec::Vec;
 use dormouse_drivers::platform::Platform;
 use dormouse_drivers::queue::BlockQueue;
 use dormouse_drivers::{Controller, find_controllers, open, units};
-use dormouse_handoff::image::{HeaderError, Kind};
+use dormouse_handoff::image::{Header, HeaderError};
 use dormouse_handoff::units::{Lba, PhysAddr};
 use dormouse_transfer::save::SCRATCH_BYTES;
-use dormouse_transfer::{error, image, partitions};
+use dormouse_transfer::{choice, error, image, partitions};
 
-/// Where a valid image lies.
-#[derive(Clone, Copy, Debug)]
+/// A valid image, and where it lies.
+#[derive(Clone, Debug)]
 pub struct Found {
     /// The controller.
     pub controller: Controller,
@@ -21,13 +21,12 @@ pub struct Found {
     pub unit: u32,
     /// The image's first block.
     pub start: Lba,
-    /// How often it may be resumed.
-    pub kind: Kind,
+    /// What it says of itself.
+    pub header: Header,
 }
 
-/// The one valid image on all disks; a sleeping system goes before reusable
-/// images, as it is what the machine did last. Says of every other what is wrong
-/// with it.
+/// The valid images on all disks, at least one, in the order in which they are
+/// to be tried. Says of every other what is wrong with it.
 ///
 /// `mmio` is where disks without a bus are said to be. What memory the drivers
 /// take is given back after each disk, as a machine may have any number.
@@ -35,7 +34,7 @@ pub struct Found {
 /// # Safety
 ///
 /// No driver is alive, and no memory for devices is in use.
-pub unsafe fn the_one(mmio: &[PhysAddr]) -> Result<Found, Error> {
+pub unsafe fn images(mmio: &[PhysAddr]) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     let mut refused = None;
     for controller in find_controllers(&MACHINE, mmio) {
@@ -60,14 +59,12 @@ pub unsafe fn the_one(mmio: &[PhysAddr]) -> Result<Found, Error> {
             }
         }
     }
-    if found.iter().any(|one| one.kind == Kind::Once) {
-        found.retain(|one| one.kind == Kind::Once);
-    }
-    match (found[..].first(), found.len(), refused) {
-        (Some(one), 1, _) => Ok(*one),
-        (Some(_), several, _) => Err(Error::Several(several)),
-        (None, _, Some(error)) => Err(error.into()),
-        (None, _, None) => Err(Error::NoImage),
+    let found = choice::in_order(found, |one| &one.header)
+        .map_err(|choice::Several(number)| Error::Several(number))?;
+    match (found.is_empty(), refused) {
+        (false, _) => Ok(found),
+        (true, Some(error)) => Err(error.into()),
+        (true, None) => Err(Error::NoImage),
     }
 }
 
@@ -83,7 +80,7 @@ fn look(
     for start in partitions::possible_starts(&mut device, scratch)? {
         match image::open(&mut device, start, scratch) {
             Ok(opened) => {
-                found.push(Found { controller, unit, start, kind: opened.header.kind() });
+                found.push(Found { controller, unit, start, header: opened.header });
             }
             Err(error::Error::Header(HeaderError::None)) => {}
             Err(error) => {

@@ -23,6 +23,8 @@ use crate::power::Fallback;
 use crate::ram::{self, Ram};
 use crate::save::way_out;
 use crate::{console, failure, linux, power, seed};
+use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::vec::Vec;
 use boot::Boot;
 use dormouse_drivers::guard::Guarded;
@@ -30,6 +32,7 @@ use dormouse_drivers::iommu::{self, Translating};
 use dormouse_drivers::platform::Platform;
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
 use dormouse_drivers::{mmio_on_command_line, open, quiet_all};
+use dormouse_handoff::image::{Header, Kind};
 use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::{self, CheckedPlan, Flags, Stage};
@@ -107,10 +110,33 @@ impl From<dormouse_drivers::platform::Exhausted> for Error {
 struct Reader {
     boot: Boot,
     firmware: Firmware,
-    found: Option<Found>,
+    /// The images that are still to be tried, the next one first; `None` before
+    /// they were looked for.
+    found: Option<VecDeque<Found>>,
+    /// What is to be said of those that were tried and are not woken.
+    passed_over: String,
 }
 
 impl Reader {
+    /// What is left where a reader was.
+    fn nothing() -> Self {
+        let (boot, firmware) = (Boot::new(PhysAddr(0)), Firmware::default());
+        Self { boot, firmware, found: None, passed_over: String::new() }
+    }
+
+    /// Takes the next image instead of the one that could not be woken; which
+    /// generation it is. `None`: there is none.
+    fn pass_over(&mut self, error: &Error) -> Option<u32> {
+        use core::fmt::Write;
+        let found = self.found.as_mut()?;
+        let failed = found.pop_front()?;
+        let next = found.front()?;
+        let generation = failed.header.generation;
+        // Formatting into a string cannot fail.
+        let _ = writeln!(self.passed_over, "generation {generation} was passed over: {error}");
+        Some(next.header.generation)
+    }
+
     /// Where disks without a bus are said to be.
     fn mmio(&self) -> Vec<PhysAddr> {
         let mut mmio = mmio_on_command_line(self.boot.command_line());
@@ -150,7 +176,7 @@ pub fn run(loader: Loader) -> ! {
     failure::reader(boot.fallback(), firmware.power);
     log::info!("{} devices were still writing into memory: stopped", quiet_all(&MACHINE));
     seed::gather();
-    wake_or_give_up(Reader { boot, firmware, found: None })
+    wake_or_give_up(Reader { boot, firmware, found: None, passed_over: String::new() })
 }
 
 /// Goes on after the move: the tables are those of the entry code again.
@@ -172,11 +198,15 @@ fn own_tables() -> AddressSpace {
 }
 
 fn wake_or_give_up(mut reader: Reader) -> ! {
-    let error = match wake(&mut reader) {
-        Ok(never) => match never {},
-        Err(error) => error,
-    };
-    log::error!("{}: {error}", failure::stage().name());
+    loop {
+        let error = match wake(&mut reader) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        };
+        log::error!("{}: {error}", failure::stage().name());
+        let Some(older) = reader.pass_over(&error) else { break };
+        log::warn!("going back to generation {older} of the snapshot");
+    }
     let mmio = reader.mmio();
     // SAFETY: `wake` dropped every driver that it opened, after which no device
     // uses their memory.
@@ -195,12 +225,16 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
 
     failure::set_stage(Stage::Find);
     iommu::check(&MACHINE, &reader.firmware.iommus).map_err(Error::Iommu)?;
-    let found = match reader.found {
-        Some(found) => found,
-        // SAFETY: this is where the first driver is opened.
-        None => unsafe { find::the_one(&reader.mmio())? },
+    let next = match &reader.found {
+        Some(found) => found.front().cloned(),
+        None => {
+            // SAFETY: this is where the first driver is opened.
+            let found = unsafe { find::images(&reader.mmio())? };
+            reader.found.insert(found.into()).front().cloned()
+        }
     };
-    // SAFETY: all that were opened to find it are gone again.
+    let found = next.ok_or(Error::NoImage)?;
+    // SAFETY: all that were opened to find it, or to try another, are gone again.
     unsafe { MACHINE.dma_release_all() };
     let mut scratch = ram::buffer(SCRATCH_BYTES)?;
     let mut device = open(&MACHINE, found.controller, found.unit)?;
@@ -209,8 +243,9 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
 
     failure::set_stage(Stage::Check);
     log::info!(
-        "image of Linux {}, {} MiB stored, on {:?} {} unit {} block {}",
+        "image of Linux {}, {}, {} MiB stored, on {:?} {} unit {} block {}",
         plan::text(&plan.kernel_release),
+        InWords(&opened.header),
         opened.header.counts.stored >> 8,
         found.controller.transport,
         found.controller.address,
@@ -231,15 +266,10 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
         device.shutdown()?;
         log::info!("moving to the image's window at {}", plan.window());
         let to = plan.window();
-        reader.found = Some(found);
-        let reader = core::mem::replace(
-            reader,
-            Reader { boot: Boot::new(PhysAddr(0)), firmware: Firmware::default(), found: None },
-        );
-        *READER.lock() = Some(reader);
+        *READER.lock() = Some(core::mem::replace(reader, Reader::nothing()));
         relocate::go(to)?;
     }
-    put_back(device, &opened, &plan, scratch)
+    put_back(device, &opened, &plan, scratch, &reader.passed_over)
 }
 
 /// Reads everything into place and jumps.
@@ -248,6 +278,7 @@ fn put_back(
     opened: &Opened,
     plan: &CheckedPlan<'_>,
     mut scratch: Buffer,
+    note: &str,
 ) -> Result<core::convert::Infallible, Error> {
     let header = &opened.header;
     device.grant(plan.extents().extents());
@@ -304,7 +335,7 @@ fn put_back(
         read.data_us / 1000
     );
     power::platform::restore(&plan.power, &opened.jump_back.platform);
-    mailbox.leave(Outcome::Woken, Stage::Jump, "");
+    mailbox.leave(Outcome::Woken, Stage::Jump, note);
     mailbox.leave_statistics(header.statistics, read, header.counts);
     mailbox.update(|head| {
         head.woken_before = attempts.woken;
@@ -312,6 +343,18 @@ fn put_back(
     });
     mailbox.leave_log(&writers_log);
     failure::leave(way_out(&opened.jump_back))
+}
+
+/// What kind of image it is, in words.
+struct InWords<'a>(&'a Header);
+
+impl core::fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0.kind() {
+            Kind::Reusable => write!(f, "reusable, generation {}", self.0.generation),
+            kind => f.write_str(kind.name()),
+        }
+    }
 }
 
 /// Runs with as many levels of page tables as the old kernel did, so that its

@@ -20,6 +20,10 @@ pub struct Description {
     state: &'static str,
     /// How often it may be resumed.
     kind: &'static str,
+    /// Of a reusable snapshot: which one of its series it is; else 0.
+    generation: u32,
+    /// Of a reusable snapshot: its series; else 0.
+    series: u32,
     /// Whether there is more than a header.
     has_content: bool,
     id: String,
@@ -88,6 +92,8 @@ impl Description {
             offset: image.start(),
             state: header.state().name(),
             kind: header.kind().name(),
+            generation: header.generation,
+            series: header.series,
             has_content,
             id: header.id.iter().map(|byte| format!("{byte:02x}")).collect(),
             created: header.created,
@@ -148,6 +154,10 @@ impl Description {
             format!("{}: image {}, {} ({})", self.path.display(), self.id, self.state, self.kind),
             format!("  begun     {}", self.begun()),
         ];
+        if self.generation != 0 {
+            lines
+                .push(format!("  is        generation {} of {:08x}", self.generation, self.series));
+        }
         if self.offset != 0 {
             lines.push(format!("  lies      at byte {}", self.offset));
         }
