@@ -3,6 +3,7 @@
 use crate::artefacts::Artefacts;
 use crate::disk::medium;
 use crate::error::Error;
+use crate::initramfs;
 use crate::qemu::{Boot, Firmware, Medium};
 use std::fmt;
 use std::path::Path;
@@ -23,6 +24,8 @@ pub enum Entry {
     Uefi,
     /// The loader of the `bootloader` crate, on a BIOS or on UEFI.
     Bootloader(Firmware),
+    /// A Linux that has just booted, by kexec, with `writer.bzimage`.
+    Kexec,
 }
 
 impl fmt::Display for Entry {
@@ -34,6 +37,7 @@ impl fmt::Display for Entry {
             Self::UBoot => "uboot",
             Self::Uefi => "uefi",
             Self::Bootloader(_) => "bootloader",
+            Self::Kexec => "kexec",
         })
     }
 }
@@ -42,7 +46,7 @@ impl Entry {
     /// The firmware that this needs, or does well with.
     pub fn firmware(self) -> Firmware {
         match self {
-            Self::Pvh | Self::Multiboot2 | Self::Linux => Firmware::SeaBios,
+            Self::Pvh | Self::Multiboot2 | Self::Linux | Self::Kexec => Firmware::SeaBios,
             Self::UBoot => Firmware::UBoot,
             Self::Uefi => Firmware::Ovmf,
             Self::Bootloader(firmware) => firmware,
@@ -78,6 +82,13 @@ impl Entry {
             Self::Bootloader(firmware) => {
                 let disk = artefacts.bootloader_disk(firmware)?;
                 Ok(Boot::Medium(Medium::Disk(disk)))
+            }
+            Self::Kexec => {
+                let initramfs = folder.join("kexec-initramfs");
+                initramfs::write_for_kexec(artefacts, &initramfs)?;
+                let kernel = artefacts.kernel().into();
+                let command_line = "console=ttyS0,115200 panic=-1 no_timer_check".into();
+                Ok(Boot::Linux { kernel, initramfs, command_line })
             }
             Self::UBoot => {
                 let disk = folder.join("uboot.img");

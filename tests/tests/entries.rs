@@ -73,13 +73,14 @@ impl Sleeper {
 }
 
 #[test]
-fn grub_and_the_bootloader_crate_wake_it_on_a_pc_with_a_bios() -> Result<(), Failure> {
+fn grub_kexec_and_the_bootloader_crate_wake_it_on_a_pc_with_a_bios() -> Result<(), Failure> {
     // The machine is the same for all.
     let qemu = Entry::Bootloader(Firmware::SeaBios).qemu_arguments();
     let qemu = qemu.iter().map(ToString::to_string).collect();
     let mut sleeper = Sleeper::new("entries-bios", Options { qemu, ..Options::default() })?;
     sleeper.wake_by(Entry::Multiboot2)?;
     sleeper.wake_by(Entry::Linux)?;
+    sleeper.wake_by(Entry::Kexec)?;
     sleeper.wake_by_bootloader()?;
     sleeper.finish()
 }

@@ -83,6 +83,7 @@ enum EntryArgument {
     Uboot,
     Uefi,
     Bootloader,
+    Kexec,
 }
 
 impl EntryArgument {
@@ -95,6 +96,7 @@ impl EntryArgument {
             Self::Uboot => Entry::UBoot,
             Self::Uefi => Entry::Uefi,
             Self::Bootloader => Entry::Bootloader(firmware.unwrap_or(Firmware::SeaBios)),
+            Self::Kexec => Entry::Kexec,
         }
     }
 }

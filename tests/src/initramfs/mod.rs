@@ -42,6 +42,28 @@ pub fn write_for_dump(artefacts: &Artefacts, file: &Path) -> Result<(), Error> {
     root.write(file)
 }
 
+/// Writes the initramfs of a Linux whose only purpose is to start the reader to
+/// `file`. kexec-tools enters a bzImage by its 64-bit entry.
+pub fn write_for_kexec(artefacts: &Artefacts, file: &Path) -> Result<(), Error> {
+    let mut root = Root::with_console();
+    root.add_program(Path::new("/sbin/kexec"))?;
+    root.add(Path::new("/bin/busybox"), Path::new("/bin/busybox"))?;
+    root.add(Path::new("/reader"), artefacts.writer_bzimage())?;
+    for folder in ["proc", "sys"] {
+        root.archive.directory(folder);
+    }
+    root.archive.program("init", KEXEC_INIT.as_bytes());
+    root.write(file)
+}
+
+/// What that Linux does. `-x`: without taking a network down.
+const KEXEC_INIT: &str = "\
+#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/sbin/kexec -l /reader --command-line=fallback=poweroff && exec /sbin/kexec -e -x
+";
+
 #[derive(Default)]
 struct Root {
     archive: Archive,
@@ -51,13 +73,19 @@ struct Root {
 impl Root {
     /// A root with nothing in it but its first process.
     fn with_init(artefacts: &Artefacts) -> Result<Self, Error> {
+        let mut root = Self::with_console();
+        root.add(Path::new("/init"), artefacts.guest())?;
+        Ok(root)
+    }
+
+    /// A root with nothing in it.
+    fn with_console() -> Self {
         let mut root = Self::default();
         root.archive.directory("dev");
         root.directories.insert("dev".into());
         // The first process's standard streams, before devtmpfs is mounted.
         root.archive.character_device("dev/console", (5, 1));
-        root.add(Path::new("/init"), artefacts.guest())?;
-        Ok(root)
+        root
     }
 
     /// Adds a program of the host, with the libraries that it loads, at the
