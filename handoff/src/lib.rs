@@ -21,4 +21,5 @@ pub mod mailbox;
 pub mod memory_map;
 pub mod partitions;
 pub mod plan;
+pub mod screen;
 pub mod units;
