@@ -34,6 +34,7 @@ pub mod picture;
 pub mod planner;
 pub mod preflight;
 pub mod run_dir;
+pub mod screen;
 pub mod shrink;
 mod signals;
 pub mod slots;

@@ -11,6 +11,7 @@ use dormouse_handoff::mailbox::PAGES;
 use dormouse_handoff::plan::{
     self, Action, CheckedPlan, Fault, Flags, Machine, Plan, PlanError, PowerFacts, Stage,
 };
+use dormouse_handoff::screen::Framebuffer;
 use dormouse_handoff::units::PhysAddr;
 use zerocopy::IntoBytes;
 
@@ -27,6 +28,8 @@ pub struct Circumstances {
     pub machine: Machine,
     /// Physical address of the RSDP; 0: to be searched for.
     pub rsdp: u64,
+    /// The screen that the writer may draw on, if there is one.
+    pub framebuffer: Option<Framebuffer>,
     /// Where the image goes; `None`: there is no image.
     pub device: Option<Device>,
 }
@@ -44,6 +47,8 @@ pub struct Wishes {
     pub generation: Generation,
     /// Where the writer prints.
     pub console: Option<SerialConsole>,
+    /// Whether it draws on the screen.
+    pub screen: bool,
     /// Everything besides the ordinary.
     pub flags: Flags,
     /// Tests only: what goes wrong where.
@@ -105,6 +110,7 @@ pub fn plan(
     plan.direct_map = kernel.direct_map;
     plan.gdt = kernel.gdt;
     plan.rsdp = PhysAddr(circumstances.rsdp);
+    plan.framebuffer = circumstances.framebuffer.filter(|_| wishes.screen).unwrap_or_default();
     plan.power = circumstances.power;
     plan.machine = circumstances.machine;
     plan::set_text(&mut plan.kernel_release, &circumstances.kernel_release);
@@ -155,6 +161,7 @@ mod tests {
             power: PowerFacts::default(),
             machine: Machine::default(),
             rsdp: 0xf_52e0,
+            framebuffer: None,
             device: Some(Device {
                 path: "/dev/nvme0n1p2".into(),
                 name: "nvme0n1p2".into(),
@@ -178,6 +185,7 @@ mod tests {
             attempts: 3,
             generation: Generation { number: 4, series: 77 },
             console: Some(SerialConsole { port: 0x3f8, rate: 115_200 }),
+            screen: true,
             flags: Flags::WAIT_BEFORE_WRITE,
             fault: None,
         }

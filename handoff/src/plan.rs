@@ -9,6 +9,7 @@ use crate::extents::Extent;
 use crate::image::Kind;
 use crate::mailbox;
 use crate::memory_map::MemoryRange;
+use crate::screen::Framebuffer;
 use crate::units::{PAGE_SIZE, PhysAddr};
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -245,6 +246,9 @@ pub struct Plan {
     /// Of a reusable snapshot: the series of snapshots that replace each other,
     /// drawn at random for the first.
     pub series: u32,
+    /// The screen that the writer may draw on. One that cannot be right is left
+    /// alone, and nothing else comes of it.
+    pub framebuffer: Framebuffer,
     /// The machine's IOMMUs, as ACPI's DMAR and IVRS tables name them; the rest
     /// all zero.
     pub iommus: [Iommu; MAX_IOMMUS],

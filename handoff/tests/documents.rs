@@ -16,6 +16,7 @@ use dormouse_handoff::plan::{
     Action, Fault, Flags, Iommu, Machine, PciAddress, Plan, PowerFacts, Register, Stage, Target,
     Transport, WAY_BACK_OFFSET, WayBack,
 };
+use dormouse_handoff::screen::{Channel, Framebuffer};
 use std::fmt::Debug;
 use std::mem::{offset_of, size_of};
 
@@ -208,6 +209,7 @@ fn the_plan_format_has_every_field() {
             image,
             generation,
             series,
+            framebuffer,
             iommus,
             target,
             memory,
@@ -244,6 +246,18 @@ fn the_plan_format_has_every_field() {
             hardware_signature,
             reserved,
         }),
+        structure!(Framebuffer {
+            address,
+            width,
+            height,
+            pitch,
+            depth,
+            red,
+            green,
+            blue,
+            reserved
+        }),
+        structure!(Channel { position, bits }),
         structure!(Iommu { base, kind, reserved }),
         structure!(Target {
             transport,

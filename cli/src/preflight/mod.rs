@@ -14,10 +14,12 @@ use crate::error::{Error, Result};
 use crate::machine as this_machine;
 use crate::old_kernel::OldKernel;
 use crate::planner::Circumstances;
+use crate::screen;
 use crate::stamp::WriterElf;
 use crate::system::System;
 use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::plan::PowerFacts;
+use dormouse_handoff::screen::Framebuffer;
 use std::path::{Path, PathBuf};
 
 /// What to look at.
@@ -40,6 +42,7 @@ pub struct Survey {
     pub findings: Vec<Finding>,
     kernel: Option<OldKernel>,
     power: Option<PowerFacts>,
+    screen: Option<Framebuffer>,
     writer: Option<WriterElf>,
     target: Option<SurveyedTarget>,
 }
@@ -61,7 +64,14 @@ impl Survey {
         let mut findings = vec![kernel::privilege()];
         if findings[0].verdict == Verdict::Refused {
             // Without privilege nearly every other look would be a guess.
-            return Self { findings, kernel: None, power: None, writer: None, target: None };
+            return Self {
+                findings,
+                kernel: None,
+                power: None,
+                screen: None,
+                writer: None,
+                target: None,
+            };
         }
         findings.extend(kernel::findings(system));
         findings.extend(machine::findings(system));
@@ -72,6 +82,9 @@ impl Survey {
         let kernel = keep(&mut findings, machine::memory(OldKernel::look(system)));
         let writer = keep(&mut findings, kernel::writer(&question.writer));
         findings.extend(kernel.as_ref().map(machine::free_pages));
+        let screen = kernel
+            .as_ref()
+            .and_then(|kernel| keep(&mut findings, screen::look(system, &kernel.memory)));
         if let (Some(kernel), Some(writer)) = (&kernel, &writer) {
             findings.push(machine::window(system, &kernel.memory, writer.window_bytes()));
         }
@@ -80,7 +93,7 @@ impl Survey {
             .target
             .as_deref()
             .and_then(|path| look_at(system, path, question, kernel.as_ref(), &mut findings));
-        Self { findings, kernel, power, writer, target }
+        Self { findings, kernel, power, screen, writer, target }
     }
 
     /// Whether nothing stands in the way.
@@ -93,7 +106,7 @@ impl Survey {
     /// # Errors
     /// [`Error::Refused`] with every reason.
     pub fn ready(self, system: &System) -> Result<Ready> {
-        let Self { findings, kernel, power, writer, target } = self;
+        let Self { findings, kernel, power, screen, writer, target } = self;
         let refused: Vec<Finding> =
             findings.into_iter().filter(|f| f.verdict == Verdict::Refused).collect();
         // A target that was named and could not be looked at is a finding.
@@ -105,6 +118,7 @@ impl Survey {
                     power,
                     machine: this_machine::facts(system),
                     rsdp: acpi::rsdp(system),
+                    framebuffer: screen,
                     device: target.as_ref().map(|target| target.device.clone()),
                 };
                 Ok(Ready { circumstances, writer, target })

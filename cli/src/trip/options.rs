@@ -10,6 +10,7 @@ use crate::system::System;
 use crate::writer_file;
 use clap::{Args, ValueEnum};
 use dormouse_handoff::plan::{self, Fault, Flags, PciAddress, Plan, Stage};
+use dormouse_handoff::units::PhysAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -33,6 +34,10 @@ pub struct Options {
     /// Serial line on which it reports: auto, none, or an I/O port such as 0x3f8
     #[arg(long, value_name = "PORT", default_value = "auto")]
     pub console: ConsoleChoice,
+
+    /// Draw nothing on the screen
+    #[arg(long)]
+    pub no_screen: bool,
 
     /// Tell no other program: neither systemd's sleep hooks nor those in
     /// /etc/dormouse/sleep.d and wake.d
@@ -97,6 +102,7 @@ impl Options {
                     Some(SerialConsole { port, rate })
                 }
             },
+            screen: !self.no_screen,
             flags,
             fault: self.test_fault,
         }
@@ -187,6 +193,8 @@ pub enum TestPlan {
     SleepType(u32),
     /// The registers of sleep and reset at a port where nothing is.
     DeadPower,
+    /// A framebuffer at another place.
+    Framebuffer(u64),
 }
 
 /// An I/O port at which QEMU's machines have nothing.
@@ -212,6 +220,7 @@ impl TestPlan {
                 plan.power.pm1a_control.address = NOBODYS_PORT;
                 plan.power.reset = plan.power.pm1a_control;
             }
+            Self::Framebuffer(address) => plan.framebuffer.address = PhysAddr(*address),
         }
         plan.seal();
     }
@@ -233,8 +242,9 @@ impl FromStr for TestPlan {
             "extent-blocks" => number().map(Self::ExtentBlocks),
             "sleep-type" => value.parse().map(Self::SleepType).map_err(|e| format!("{e}")),
             "power" if value == "dead" => Ok(Self::DeadPower),
+            "framebuffer" => number().map(Self::Framebuffer),
             _ => Err("no such field: checksum, version, pci, serial, device-blocks, first-page, \
-                      extent-blocks, sleep-type, power"
+                      extent-blocks, sleep-type, power, framebuffer"
                 .into()),
         }
     }
