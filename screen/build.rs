@@ -6,14 +6,14 @@ use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
 
-#[path = "src/titles.rs"]
-mod titles;
+#[path = "src/title.rs"]
+mod title;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=src/titles.rs");
+    println!("cargo::rerun-if-changed=src/title.rs");
     let printable: Vec<char> = (' '..='~').collect();
-    let mut large: Vec<char> = titles::TITLES.iter().flat_map(|title| title.chars()).collect();
+    let mut large: Vec<char> = title::ALL.iter().flat_map(|title| title.chars()).collect();
     large.sort_unstable();
     large.dedup();
     let fonts = font("TEXT", FontWeight::Regular, RasterHeight::Size20, &printable)

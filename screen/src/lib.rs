@@ -10,9 +10,7 @@
 
 mod canvas;
 mod font;
-mod titles;
-
-pub use titles::TITLES;
+pub mod title;
 
 use canvas::{Area, Canvas, Colour};
 use dormouse_handoff::screen::Framebuffer;
@@ -75,7 +73,7 @@ pub struct Display<'a> {
 }
 
 impl<'a> Display<'a> {
-    /// A display with this title, one of [`TITLES`], that is not painted yet;
+    /// A display with this title, one of [`title::ALL`], that is not painted yet;
     /// `None` where the screen is too small. The framebuffer has passed
     /// [`Framebuffer::check`], and `memory` is its.
     pub fn new(

@@ -2,7 +2,7 @@
 
 use dormouse_handoff::screen::{Channel, Framebuffer};
 use dormouse_handoff::units::PhysAddr;
-use dormouse_screen::{Display, Ending, Line, TITLES};
+use dormouse_screen::{Display, Ending, Line, title};
 use proptest::prelude::*;
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -69,7 +69,7 @@ fn failed(display: &mut Display<'_>) {
 /// The picture that a script of calls gives.
 fn picture(framebuffer: &Framebuffer, script: fn(&mut Display<'_>)) -> Vec<u8> {
     let mut memory = memory_of(framebuffer);
-    let mut display = Display::new(framebuffer, &mut memory, TITLES[0]).expect("it has room");
+    let mut display = Display::new(framebuffer, &mut memory, title::SLEEPING).expect("it has room");
     script(&mut display);
     shown(framebuffer, &memory)
 }
@@ -156,7 +156,7 @@ fn a_shorter_bar_and_another_colour_leave_nothing_behind() {
 fn a_screen_without_room_is_left_alone() {
     let framebuffer = framebuffer((320, 200), 32, 0);
     let mut memory = memory_of(&framebuffer);
-    assert!(Display::new(&framebuffer, &mut memory, TITLES[0]).is_none());
+    assert!(Display::new(&framebuffer, &mut memory, title::SLEEPING).is_none());
 }
 
 proptest! {
@@ -170,7 +170,7 @@ proptest! {
         padding in 0_u32..100,
         // Memory that ends early: less was mapped than the lines need.
         missing in prop::sample::select(&[0_usize, 1, 5000][..]),
-        title in prop::sample::select(&TITLES[..]),
+        title in prop::sample::select(&title::ALL[..]),
         words in ".{0,300}",
         done in any::<u64>(),
         total in any::<u64>(),

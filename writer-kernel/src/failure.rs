@@ -11,12 +11,14 @@ use crate::entry::{self, WayOut};
 use crate::machine::MACHINE;
 use crate::mailbox::Mailbox;
 use crate::power;
+use crate::screen;
 use core::fmt::Write;
 use core::ptr::addr_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use dormouse_drivers::quiet_all;
 use dormouse_handoff::mailbox::Outcome;
 use dormouse_handoff::plan::{PowerFacts, Stage};
+use dormouse_screen::Ending;
 use spin::Mutex;
 
 /// What to do when something goes wrong.
@@ -71,6 +73,8 @@ pub fn give_back(message: &str) -> ! {
     let policy = *POLICY.lock();
     let Policy::Return { way, mailbox } = policy else { end(message) };
     log::info!("going back; nothing was lost");
+    let words = format_args!("{} failed: {message}; going back", stage().name());
+    screen::end(Ending::Failed, words);
     if let Some(mailbox) = mailbox {
         mailbox.leave(Outcome::Returned, stage(), message);
         mailbox.leave_log(&[]);

@@ -8,6 +8,7 @@ use crate::power::{self, platform, suspend};
 use crate::ram;
 use crate::save::{Error, fail, open_target, way_out};
 use crate::seed;
+use crate::screen;
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::pci::KeptHeaders;
 use dormouse_drivers::platform::Platform;
@@ -16,6 +17,7 @@ use dormouse_drivers::quiet_all;
 use dormouse_handoff::image::{Attempts, Counts, Header, JumpBack, State};
 use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::plan::{Action, CheckedPlan, Flags, Stage};
+use dormouse_screen::Ending;
 use dormouse_transfer::image;
 use dormouse_transfer::memory::Buffer;
 use dormouse_transfer::save::{Observer as _, SCRATCH_BYTES};
@@ -63,6 +65,12 @@ pub fn finish(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
         back.leave(Outcome::Done, done)
     }
     failure::set_stage(Stage::Power);
+    let now = match plan.action() {
+        Action::Reboot => "the machine is reset now",
+        Action::Suspend => "the machine suspends now",
+        Action::PowerOff | Action::Return => "the machine goes off now",
+    };
+    screen::end(Ending::Well, format_args!("{now}"));
     if plan.flags().contains(Flags::WAIT_BEFORE_POWER) {
         power::stand_still("power-off");
     }

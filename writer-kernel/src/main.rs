@@ -26,6 +26,7 @@ mod ram;
 mod rehearse;
 mod save;
 mod seed;
+mod screen;
 mod wake;
 
 use entry::Door;

@@ -6,8 +6,10 @@ use crate::console;
 use crate::failure;
 use crate::keys::{self, Keys};
 use crate::seed;
+use crate::screen;
 use alloc::vec::Vec;
 use dormouse_handoff::plan::{Fault, Plan, Stage};
+use dormouse_screen::Line;
 use dormouse_transfer::error::Error;
 use dormouse_transfer::save;
 
@@ -61,12 +63,11 @@ impl Observer {
         let elapsed_us = (now - self.began_us).max(1);
         let mib_s = (done >> 8) * 1_000_000 / elapsed_us;
         let left_s = total.saturating_sub(done) * elapsed_us / done.max(1) / 1_000_000;
-        console::show_progress(format_args!(
-            "{} {} of {} MiB, {mib_s} MiB/s, {left_s} s left",
-            self.verb,
-            done >> 8,
-            total >> 8,
-        ));
+        let (verb, done_mib, total_mib) = (self.verb, done >> 8, total >> 8);
+        let words =
+            format_args!("{verb} {done_mib} of {total_mib} MiB, {mib_s} MiB/s, {left_s} s left");
+        console::show_progress(words);
+        screen::progress(done, total, words);
     }
 
     fn heed_user(&mut self) -> Result<(), Error> {
@@ -95,9 +96,15 @@ impl save::Observer for Observer {
     fn stage(&mut self, stage: Stage) -> Result<(), Error> {
         failure::set_stage(stage);
         match stage {
-            Stage::Write if self.keys.is_some() => log::info!("writing; {}", keys::HINT),
+            Stage::Write if self.keys.is_some() => {
+                log::info!("writing; {}", keys::HINT);
+                screen::say(Line::Hint, format_args!("{}", keys::HINT));
+            }
             // The last moment at which nothing has been decided yet.
-            Stage::Commit => self.heed_user()?,
+            Stage::Commit => {
+                self.heed_user()?;
+                screen::say(Line::Hint, format_args!(""));
+            }
             _ => {}
         }
         if stage == Stage::Commit {
@@ -113,6 +120,8 @@ impl save::Observer for Observer {
             // A piece has come from the device, or the next one can be asked for.
             seed::note_time();
         }
+        // The first picture takes time that the disk now has something to do in.
+        screen::paint();
         let now = time::now_us();
         if now >= self.next_us {
             self.next_us = now + INTERVAL_US;

@@ -16,16 +16,17 @@ use crate::mailbox::Mailbox;
 use crate::observer::Observer;
 use crate::power::{self, platform, suspend};
 use crate::ram::{self, Ram};
-use crate::{console, failure, rehearse};
+use crate::{console, failure, rehearse, screen};
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::iommu::{self, Translating};
 use dormouse_drivers::platform::Exhausted;
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
 use dormouse_drivers::{Controller, open};
 use dormouse_handoff::image::{JumpBack, Kind, PlatformState};
-use dormouse_handoff::plan::{self, CheckedPlan, Flags, PlanError, Stage, WayBack};
+use dormouse_handoff::plan::{self, Action, CheckedPlan, Flags, PlanError, Stage, WayBack};
 use dormouse_handoff::units::{PageRange, Pfn};
 use dormouse_page_set::LinuxPages;
+use dormouse_screen::{Line, title};
 use dormouse_transfer::memory::{Everything, PageSet};
 use dormouse_transfer::save::Observer as _;
 use dormouse_transfer::save::{Buffers, SCRATCH_BYTES, TABLE_BUFFER_PAGES, save};
@@ -225,6 +226,16 @@ fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Done, Error> 
         if cpu::uses_la57() { 5 } else { 4 },
     );
 
+    screen::open(&plan.framebuffer, plan.memory().iter().map(|entry| entry.range), title(plan));
+    screen::say(
+        Line::Subject,
+        format_args!(
+            "Linux {}, {} MiB of memory",
+            plan::text(&plan.kernel_release),
+            plan.memory_pages() >> 8
+        ),
+    );
+
     if plan.transport().is_none() {
         return Ok(Done::default());
     }
@@ -242,6 +253,16 @@ fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Done, Error> 
         log::error!("after all was done: {error}");
     }
     Ok(done)
+}
+
+/// What the screen says that this is.
+fn title(plan: &CheckedPlan<'_>) -> &'static str {
+    match (plan.action(), plan.image()) {
+        (Action::Suspend, None) => title::SUSPENDING,
+        (Action::PowerOff | Action::Reboot | Action::Suspend, _) => title::SLEEPING,
+        (Action::Return, Some(_)) if !plan.flags().contains(Flags::COMPARE) => title::SNAPSHOT,
+        (Action::Return, _) => title::REHEARSING,
+    }
 }
 
 /// Opens the plan's target, if it is the device that was meant.

@@ -4,6 +4,7 @@ use core::arch::x86_64::{__cpuid, __cpuid_count, _rdrand64_step, _rdseed64_step}
 use dormouse_handoff::mailbox::EntropySources;
 use dormouse_handoff::plan::Machine;
 use x86_64::registers::control::{Cr4, Cr4Flags};
+use x86_64::registers::model_specific::Msr;
 
 /// Whether pages of 1 GiB can be mapped (CPUID 0x80000001 EDX bit 26).
 pub fn has_1gib_pages() -> bool {
@@ -18,6 +19,24 @@ pub fn has_la57() -> bool {
 /// Whether five levels of page tables are in use.
 pub fn uses_la57() -> bool {
     Cr4::read().contains(Cr4Flags::L5_PAGING)
+}
+
+/// Makes sure that PAT's entry 1, which nothing else here uses, stands for write
+/// combining (Intel SDM volume 3, 12.12), as it does under Linux. The old
+/// kernel's PAT is put back on the way out.
+pub fn allow_write_combining() {
+    const IA32_PAT: u32 = 0x277;
+    const ENTRY_1: u64 = 0x7 << 8;
+    const WRITE_COMBINING: u64 = 0x1 << 8;
+    let mut pat = Msr::new(IA32_PAT);
+    // SAFETY: every 64-bit processor has it, and no page is mapped by entry 1
+    // while it means something else.
+    unsafe {
+        let value = pat.read();
+        if value & ENTRY_1 != WRITE_COMBINING {
+            pat.write((value & !ENTRY_1) | WRITE_COMBINING);
+        }
+    }
 }
 
 /// This processor as [`Machine`] describes it, without the ACPI fields.

@@ -233,6 +233,36 @@ impl AddressSpace {
         NonNull::new((base + (start.0 - first)) as *mut u8).ok_or(MapError::TooHigh(start.0))
     }
 
+    /// Maps a framebuffer, so that what is written to it is combined into few
+    /// transfers.
+    pub fn map_framebuffer(
+        &mut self,
+        start: PhysAddr,
+        bytes: u64,
+    ) -> Result<NonNull<u8>, MapError> {
+        cpu::allow_write_combining();
+        // PAT's entry 1.
+        let flags = Flags::NO_EXECUTE | Flags::WRITABLE | Flags::WRITE_THROUGH;
+        let first = start.0 & !(PAGE_SIZE - 1);
+        let end = start.0.checked_add(bytes).filter(|&end| end <= 1 << 52);
+        let end = end.ok_or(MapError::TooHigh(start.0))?;
+        // Large pages, where all of one is the framebuffer's.
+        let base = self.next_device.next_multiple_of(LARGE) + first % LARGE;
+        let mut at = first;
+        while at < end {
+            let to = VirtAddr::new(base + (at - first));
+            if at.is_multiple_of(LARGE) && end - at >= LARGE {
+                self.map::<Size2MiB>(to, at, flags)?;
+                at += LARGE;
+            } else {
+                self.map::<Size4KiB>(to, at, flags)?;
+                at += PAGE_SIZE;
+            }
+        }
+        self.next_device = base + (at - first);
+        NonNull::new((base + (start.0 - first)) as *mut u8).ok_or(MapError::TooHigh(start.0))
+    }
+
     /// The top-level table for the given depth.
     pub fn root(&mut self, five_levels: bool) -> Result<PhysAddr, MapError> {
         if !five_levels {

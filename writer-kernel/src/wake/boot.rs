@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use dormouse_boot::params::{Range, Uefi};
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan;
+use dormouse_handoff::screen::Framebuffer;
 use dormouse_handoff::units::{PageRange, PhysAddr};
 
 /// Most ranges of a firmware's memory map that are taken.
@@ -29,6 +30,7 @@ const MAX_UEFI_MAP: usize = 16 << 10;
 pub struct Boot {
     rsdp: PhysAddr,
     ranges: Vec<FirmwareRange>,
+    framebuffer: Framebuffer,
     command_line: [u8; 1024],
     uefi: Option<UefiTables>,
 }
@@ -44,7 +46,8 @@ struct UefiTables {
 impl Boot {
     /// Nothing yet but the ACPI root pointer; 0 where there is none.
     pub fn new(rsdp: PhysAddr) -> Self {
-        Self { rsdp, ranges: Vec::new(), command_line: [0; 1024], uefi: None }
+        let framebuffer = Framebuffer::default();
+        Self { rsdp, ranges: Vec::new(), framebuffer, command_line: [0; 1024], uefi: None }
     }
 
     /// Adds a range of the memory map; ranges beyond [`MAX_RANGES`] are left
@@ -64,6 +67,16 @@ impl Boot {
     /// Takes another ACPI root pointer.
     pub fn set_rsdp(&mut self, rsdp: PhysAddr) {
         self.rsdp = rsdp;
+    }
+
+    /// Keeps the screen that was set up.
+    pub fn set_framebuffer(&mut self, framebuffer: Framebuffer) {
+        self.framebuffer = framebuffer;
+    }
+
+    /// The screen; its address is 0 where none was set up.
+    pub fn framebuffer(&self) -> &Framebuffer {
+        &self.framebuffer
     }
 
     /// Keeps the command line, up to its first zero byte.

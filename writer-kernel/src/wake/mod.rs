@@ -22,6 +22,7 @@ use crate::observer::Observer;
 use crate::power::Fallback;
 use crate::ram::{self, Ram};
 use crate::save::way_out;
+use crate::screen;
 use crate::{console, failure, linux, power, seed};
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -37,6 +38,7 @@ use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::{self, CheckedPlan, Flags, Stage};
 use dormouse_handoff::units::{PAGE_SIZE, Pfn, PhysAddr};
+use dormouse_screen::{Line, title};
 use dormouse_transfer::image::{self, Opened};
 use dormouse_transfer::memory::Buffer;
 use dormouse_transfer::restore::{Buffers, TABLE_BUFFER_PAGES, restore};
@@ -172,6 +174,7 @@ pub fn run(loader: Loader) -> ! {
     log::info!("time-stamp counter: {} MHz ({clock:?})", time::khz() / 1000);
     failure::reader(boot.fallback(), None);
     MACHINE.set_space(space);
+    open_screen(&boot);
     let firmware = Firmware::read(&boot);
     failure::reader(boot.fallback(), firmware.power);
     log::info!("{} devices were still writing into memory: stopped", quiet_all(&MACHINE));
@@ -186,7 +189,16 @@ pub fn go_on() -> ! {
     // came along.
     unsafe { MACHINE.dma_release_all() };
     let Some(reader) = READER.lock().take() else { failure::fatal("the reader is lost") };
+    open_screen(&reader.boot);
     wake_or_give_up(reader)
+}
+
+/// Draws on the screen that the entry found.
+fn open_screen(boot: &Boot) {
+    let kinds = [MemoryKind::Ram, MemoryKind::AcpiNvs];
+    let memory = kinds.into_iter().flat_map(|kind| boot.memory(kind));
+    screen::open(boot.framebuffer(), memory, title::WAKING);
+    screen::paint();
 }
 
 /// Page tables of our own, in use. Only while the entry code's are.
@@ -210,8 +222,9 @@ fn wake_or_give_up(mut reader: Reader) -> ! {
     let mmio = reader.mmio();
     // SAFETY: `wake` dropped every driver that it opened, after which no device
     // uses their memory.
-    let Err(error) = unsafe { linux::start(&reader.boot, &mmio) };
-    log::error!("Linux is not started: {error}");
+    let Err(not_started) = unsafe { linux::start(&reader.boot, &mmio) };
+    log::error!("Linux is not started: {not_started}");
+    screen::let_read(format_args!("{}: {error}", failure::stage().name()));
     power::give_up(reader.boot.fallback(), reader.firmware.power.as_ref())
 }
 
@@ -252,6 +265,12 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
         found.unit,
         found.start,
     );
+    let stored_mib = opened.header.counts.stored >> 8;
+    let release = plan::text(&plan.kernel_release);
+    screen::say(Line::Subject, format_args!("Linux {release}, {stored_mib} MiB"));
+    if plan.framebuffer.is_there() && plan.framebuffer != *reader.boot.framebuffer() {
+        log::warn!("the screen is not set up as it was: a console there may show nothing");
+    }
     check::machine(&plan.machine, &reader.firmware.machine())?;
     check::memory(plan.memory(), |kind| reader.boot.memory(kind))?;
     if plan.window_bytes != window::bytes() {
@@ -267,6 +286,7 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
         log::info!("moving to the image's window at {}", plan.window());
         let to = plan.window();
         *READER.lock() = Some(core::mem::replace(reader, Reader::nothing()));
+        screen::forget();
         relocate::go(to)?;
     }
     put_back(device, &opened, &plan, scratch, &reader.passed_over)

@@ -5,6 +5,7 @@ use super::left::{Left, each};
 use super::{Loader, LoaderError, uefi};
 use crate::wake::boot::{Boot, FirmwareRange};
 use dormouse_boot::params::Uefi;
+use dormouse_handoff::screen::Framebuffer;
 use dormouse_handoff::units::PhysAddr;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -104,6 +105,9 @@ pub fn boot(boot_params: u64, left: &mut Left<'_>) -> Result<Boot, LoaderError> 
         boot.set_uefi(uefi);
     }
 
+    if let Some(framebuffer) = Framebuffer::of_screen_info(params) {
+        boot.set_framebuffer(framebuffer);
+    }
     let low = u64::from(field::<u32>(params, at::COMMAND_LINE).unwrap_or(0));
     let high = u64::from(field::<u32>(params, at::COMMAND_LINE_HIGH).unwrap_or(0));
     if let Some(text) = left.command_line(high << 32 | low) {

@@ -27,8 +27,12 @@ multiboot2_header:
     .long   0xe85250d6, 0, multiboot2_end - multiboot2_header
     .long   -(0xe85250d6 + multiboot2_end - multiboot2_header)
     .word   1, 1                            // information that we want, if there is any:
-    .long   32
-    .long   1, 6, 12, 14, 15, 17            // command line, memory maps, RSDPs, UEFI's table
+    .long   36
+    .long   1, 6, 8, 12, 14, 15, 17         // command line, memory maps, screen, RSDPs, UEFI's table
+    .balign 8
+    .word   5, 1                            // a framebuffer, if there can be one:
+    .long   20
+    .long   0, 0, 32                        // of any size, preferably with 32 bits
     .balign 8
     .word   2, 0                            // addresses
     .long   24

@@ -4,6 +4,7 @@ use super::left::{Left, each};
 use super::{Loader, LoaderError, uefi};
 use crate::wake::boot::{Boot, FirmwareRange};
 use dormouse_boot::params::Uefi;
+use dormouse_handoff::screen::{Channel, Framebuffer};
 use dormouse_handoff::units::PhysAddr;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -21,6 +22,7 @@ mod kind {
     pub const COMMAND_LINE: u32 = 1;
     pub const MEMORY_MAP: u32 = 6;
     pub const UEFI_SYSTEM_TABLE: u32 = 12;
+    pub const FRAMEBUFFER: u32 = 8;
     pub const RSDP_OF_ACPI_1: u32 = 14;
     pub const RSDP_OF_ACPI_2: u32 = 15;
     pub const UEFI_MEMORY_MAP: u32 = 17;
@@ -43,6 +45,41 @@ struct MemoryMapEntry {
     reserved: u32,
 }
 
+/// A framebuffer (3.6.12), the places of whose colours follow.
+#[repr(C, packed)]
+#[derive(Clone, Copy, FromBytes, KnownLayout, Immutable)]
+struct FramebufferTag {
+    address: u64,
+    pitch: u32,
+    width: u32,
+    height: u32,
+    depth: u8,
+    kind: u8,
+    reserved: u16,
+    red: [u8; 2],
+    green: [u8; 2],
+    blue: [u8; 2],
+}
+
+/// One whose pixels are colours, not numbers of colours or letters.
+const DIRECT_COLOUR: u8 = 1;
+
+fn framebuffer(body: &[u8]) -> Option<Framebuffer> {
+    let (tag, _) = FramebufferTag::read_from_prefix(body).ok()?;
+    let channel = |[position, bits]: [u8; 2]| Channel { position, bits };
+    (tag.kind == DIRECT_COLOUR).then(|| Framebuffer {
+        address: PhysAddr(tag.address),
+        width: tag.width,
+        height: tag.height,
+        pitch: tag.pitch,
+        depth: tag.depth.into(),
+        red: channel(tag.red),
+        green: channel(tag.green),
+        blue: channel(tag.blue),
+        reserved: [0; 2],
+    })
+}
+
 /// What the loader left at `information`, which was in EBX.
 pub fn boot(information: u64, left: &mut Left<'_>) -> Result<Boot, LoaderError> {
     const HEAD: usize = 8;
@@ -63,6 +100,11 @@ pub fn boot(information: u64, left: &mut Left<'_>) -> Result<Boot, LoaderError> 
             kind::END => break,
             kind::COMMAND_LINE => boot.set_command_line(body),
             kind::MEMORY_MAP => map = Some(body),
+            kind::FRAMEBUFFER => {
+                if let Some(framebuffer) = framebuffer(body) {
+                    boot.set_framebuffer(framebuffer);
+                }
+            }
             kind::UEFI_MEMORY_MAP => uefi_map = Some(body),
             kind::UEFI_SYSTEM_TABLE => {
                 system_table = u64::read_from_prefix(body).ok().map(|(table, _)| table);

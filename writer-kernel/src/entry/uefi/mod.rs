@@ -68,6 +68,7 @@ pub fn boot(left: &mut Left<'_>) -> Result<Boot, LoaderError> {
         descriptor_bytes: noted.descriptor_bytes as u32,
         descriptor_version: noted.descriptor_version,
     });
+    boot.set_framebuffer(noted.framebuffer);
     if let Some(letters) = left.bytes(noted.options, noted.options_bytes) {
         boot.set_command_line(&in_ascii(letters));
     }

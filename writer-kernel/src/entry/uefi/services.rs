@@ -1,6 +1,9 @@
 //! The last calls of boot services: what is noted while they are still there.
 
 use core::ptr::{addr_of_mut, null_mut};
+use dormouse_handoff::screen::{Channel, Framebuffer};
+use dormouse_handoff::units::PhysAddr;
+use uefi_raw::protocol::console::{GraphicsOutputProtocol, GraphicsPixelFormat, PixelBitmask};
 use uefi_raw::protocol::loaded_image::LoadedImageProtocol;
 use uefi_raw::table::boot::{AllocateType, BootServices, MemoryDescriptor, MemoryType};
 use uefi_raw::table::system::SystemTable;
@@ -32,6 +35,8 @@ pub struct Noted {
     pub options: u64,
     /// Bytes of them.
     pub options_bytes: u64,
+    /// The screen, as the graphics output protocol has it.
+    pub framebuffer: Framebuffer,
 }
 
 static mut NOTED: Noted = Noted {
@@ -42,6 +47,17 @@ static mut NOTED: Noted = Noted {
     descriptor_version: 0,
     options: 0,
     options_bytes: 0,
+    framebuffer: Framebuffer {
+        address: PhysAddr(0),
+        width: 0,
+        height: 0,
+        pitch: 0,
+        depth: 0,
+        red: Channel { position: 0, bits: 0 },
+        green: Channel { position: 0, bits: 0 },
+        blue: Channel { position: 0, bits: 0 },
+        reserved: [0; 2],
+    },
 };
 
 /// What was noted; zeros if this program did not come by this door.
@@ -81,6 +97,13 @@ extern "C" fn leave_boot_services(image: Handle, system: *mut SystemTable) -> us
         noted.options = loaded.load_options as u64;
         noted.options_bytes = loaded.load_options_size.into();
     }
+    let mut graphics: *mut GraphicsOutputProtocol = null_mut();
+    let place = addr_of_mut!(graphics).cast();
+    let wanted = &GraphicsOutputProtocol::GUID;
+    if call!(services, locate_protocol(wanted, null_mut(), place)).is_success() {
+        // SAFETY: the firmware says that this is its graphics output.
+        noted.framebuffer = unsafe { framebuffer(graphics) }.unwrap_or_default();
+    }
     match leave(image, services, &mut noted) {
         Ok(()) => {
             // SAFETY: nothing else runs, and nobody has looked yet.
@@ -89,6 +112,47 @@ extern "C" fn leave_boot_services(image: Handle, system: *mut SystemTable) -> us
         }
         Err(status) => status.0,
     }
+}
+
+/// The framebuffer in the mode that is set (UEFI 2.10, 12.9.2).
+///
+/// # Safety
+///
+/// `graphics` is null or the firmware's graphics output.
+unsafe fn framebuffer(graphics: *const GraphicsOutputProtocol) -> Option<Framebuffer> {
+    // SAFETY: as the caller promises; the protocol has its mode, and that its
+    // information, as long as boot services are there.
+    let (mode, info) = unsafe {
+        let mode = graphics.as_ref()?.mode.as_ref()?;
+        (mode, mode.info.as_ref()?)
+    };
+    let channel = |mask: u32| Channel {
+        position: mask.trailing_zeros() as u8,
+        bits: mask.count_ones() as u8,
+    };
+    let masks = match info.pixel_format {
+        GraphicsPixelFormat::PIXEL_RED_GREEN_BLUE_RESERVED_8_BIT_PER_COLOR => {
+            PixelBitmask { red: 0xff, green: 0xff00, blue: 0xff_0000, reserved: 0xff00_0000 }
+        }
+        GraphicsPixelFormat::PIXEL_BLUE_GREEN_RED_RESERVED_8_BIT_PER_COLOR => {
+            PixelBitmask { red: 0xff_0000, green: 0xff00, blue: 0xff, reserved: 0xff00_0000 }
+        }
+        GraphicsPixelFormat::PIXEL_BIT_MASK => info.pixel_information,
+        _ => return None,
+    };
+    let all = masks.red | masks.green | masks.blue | masks.reserved;
+    let depth = 32 - all.leading_zeros();
+    Some(Framebuffer {
+        address: PhysAddr(mode.frame_buffer_base),
+        width: info.horizontal_resolution,
+        height: info.vertical_resolution,
+        pitch: info.pixels_per_scan_line.saturating_mul(depth.div_ceil(8)),
+        depth,
+        red: channel(masks.red),
+        green: channel(masks.green),
+        blue: channel(masks.blue),
+        reserved: [0; 2],
+    })
 }
 
 fn leave(image: Handle, services: *mut BootServices, noted: &mut Noted) -> Result<(), Status> {
