@@ -8,6 +8,10 @@ use crate::qemu::{Boot, Firmware, Medium};
 use std::fmt;
 use std::path::Path;
 
+/// GRUB's words for a screen of pixels, where there is a screen at all: as the
+/// tests' kernels have it, or else any.
+const SCREEN: &str = "insmod all_video\nset gfxpayload=1024x768x16,auto\n";
+
 /// Who starts the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -67,7 +71,8 @@ impl Entry {
         let (elf, bzimage) = (artefacts.writer(), artefacts.writer_bzimage());
         let grub = |commands: &str, from: &Path| {
             let cd = folder.join(format!("{self}.iso"));
-            medium::grub(&cd, commands, &[("boot/reader", from)])?;
+            let commands = format!("{SCREEN}{commands}");
+            medium::grub(&cd, &commands, &[("boot/reader", from)])?;
             Ok(Boot::Medium(Medium::Cd(cd)))
         };
         match self {

@@ -1,10 +1,23 @@
 //! Every way in for the reader: one guest a firmware sleeps, and each loader
-//! there wakes a copy of it.
+//! there wakes a copy of it. Where the machine has a screen, it is looked at as
+//! well.
 
+use dormouse_guest::protocol::Call;
 use dormouse_tests::checks::Baseline;
-use dormouse_tests::qemu::{Firmware, Setup};
+use dormouse_tests::qemu::{Firmware, Machine, Picture, Setup, watch_the_bar_grow};
 use dormouse_tests::{Artefacts, Asleep, Entry, Error, Failure, Fill, Life, Options, scenario};
 use std::fs;
+
+/// The same with a screen, and with a disk slow enough to watch the bar on it.
+fn with_screen(options: Options) -> Options {
+    Options {
+        qemu: [options.qemu, ["-device", "VGA"].map(String::from).to_vec()].concat(),
+        limit: Some(120 << 20),
+        // 1024 by 768 pixels of 16 bits, where a BIOS sets it; UEFI has its own.
+        command_line: "vga=0x317".into(),
+        ..options
+    }
+}
 
 /// A guest that sleeps, and copies of its disks.
 struct Sleeper {
@@ -12,15 +25,32 @@ struct Sleeper {
     life: Life,
     before: Baseline,
     asleep: Asleep,
+    has_screen: bool,
 }
 
 impl Sleeper {
     fn new(name: &str, options: Options) -> Result<Self, Failure> {
         let artefacts = Artefacts::from_environment()?;
+        let has_screen = options.qemu.iter().any(|word| word == "VGA");
         let mut life = Life::begin(&artefacts, name, options)?;
         let before = life.fill(&Fill::light())?;
-        let asleep = scenario::sleep(&mut life, &[])?;
-        let sleeper = Self { artefacts, life, before, asleep };
+        if has_screen {
+            // Memory is not drawn on, whoever says that it is the screen.
+            let no_screen = ["--no-write", "--test-plan", "framebuffer=16777216"];
+            let attempt = life.dormouse("rehearse", &no_screen)?;
+            life.standstill(&attempt, "the screen is left alone: it is said to lie in memory")?;
+            let ran = life.return_from(&attempt)?;
+            life.logged(|_| scenario::said(&ran, 0, &[]))?;
+        }
+        let attempt = life.hibernate(&[])?;
+        if has_screen {
+            life.logged(|life| {
+                let folder = life.folder.clone();
+                watch_the_bar_grow(&mut life.machine()?.monitor, &folder, "sleeping")
+            })?;
+        }
+        let asleep = life.fall_asleep(attempt)?;
+        let sleeper = Self { artefacts, life, before, asleep, has_screen };
         for disk in [sleeper.life.target_disk(), sleeper.life.second_disk()] {
             let copy = disk.with_extension("asleep");
             fs::copy(&disk, &copy).map_err(Error::host("copying a disk"))?;
@@ -37,7 +67,15 @@ impl Sleeper {
     fn wake_by(&mut self, entry: Entry) -> Result<(), Failure> {
         let setup = self.entered_by(entry)?;
         self.put_disks_back()?;
-        let awake = self.life.wake_on(&self.asleep, &setup)?;
+        let (mut machine, line) = Machine::start(&setup, &self.life.folder)?;
+        // Who enters by these doors tells of the screen.
+        let tells = matches!(entry, Entry::Multiboot2 | Entry::Linux | Entry::Uefi);
+        if self.has_screen && tells {
+            let folder = self.life.folder.clone();
+            let name = format!("waking-{entry}");
+            self.life.logged(|_| watch_the_bar_grow(&mut machine.monitor, &folder, &name))?;
+        }
+        let awake = self.life.woken_on(machine, line, &self.asleep)?;
         self.life.logged(|_| scenario::said(&awake.said, 0, &[]))?;
         Ok(scenario::well(&mut self.life, &self.before)?)
     }
@@ -51,6 +89,20 @@ impl Sleeper {
             return Ok(());
         }
         self.wake_by(Entry::Bootloader(firmware))
+    }
+
+    /// Whether what the woken Linux draws is on the screen.
+    fn linux_draws(&mut self) -> Result<(), Failure> {
+        let (path, contents) = ("/dev/fb0".to_owned(), "U".repeat(64));
+        self.life.guest.call(Call::Write { path, contents })?;
+        let folder = self.life.folder.clone();
+        let picture = Picture::take(&mut self.life.machine()?.monitor, &folder)?;
+        // 0x55 in each byte, of which a channel of 16 bits takes five or six.
+        let first = picture.pixels.first();
+        if ![Some(&[0x55; 3]), Some(&[0x52, 0xaa, 0xad])].contains(&first) {
+            return Err(Error::verdict(format!("{first:x?} on the screen")).into());
+        }
+        Ok(())
     }
 
     fn put_disks_back(&mut self) -> Result<(), Failure> {
@@ -77,9 +129,10 @@ fn grub_kexec_and_the_bootloader_crate_wake_it_on_a_pc_with_a_bios() -> Result<(
     // The machine is the same for all.
     let qemu = Entry::Bootloader(Firmware::SeaBios).qemu_arguments();
     let qemu = qemu.iter().map(ToString::to_string).collect();
-    let mut sleeper = Sleeper::new("entries-bios", Options { qemu, ..Options::default() })?;
+    let mut sleeper = Sleeper::new("entries-bios", with_screen(Options { qemu, ..Options::default() }))?;
     sleeper.wake_by(Entry::Multiboot2)?;
     sleeper.wake_by(Entry::Linux)?;
+    sleeper.linux_draws()?;
     sleeper.wake_by(Entry::Kexec)?;
     sleeper.wake_by_bootloader()?;
     sleeper.finish()
@@ -89,9 +142,10 @@ fn grub_kexec_and_the_bootloader_crate_wake_it_on_a_pc_with_a_bios() -> Result<(
 fn uefi_firmware_and_loaders_on_it_wake_it() -> Result<(), Failure> {
     let options =
         Options { firmware: Entry::Uefi.firmware(), entry: Entry::Uefi, ..Options::default() };
-    let mut sleeper = Sleeper::new("entries-uefi", options)?;
+    let mut sleeper = Sleeper::new("entries-uefi", with_screen(options))?;
     sleeper.wake_by(Entry::Multiboot2)?;
     sleeper.wake_by(Entry::Uefi)?;
+    sleeper.linux_draws()?;
     sleeper.wake_by_bootloader()?;
     sleeper.finish()
 }

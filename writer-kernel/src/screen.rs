@@ -80,6 +80,9 @@ pub fn end(ending: Ending, words: fmt::Arguments<'_>) {
     paint();
     with(|display| {
         display.say(Line::Hint, "");
+        if ending == Ending::Well {
+            display.progress(1, 1);
+        }
         display.end(ending, Text::of(words).as_str());
     });
 }

@@ -7,6 +7,7 @@ mod layer;
 mod machine;
 mod monitor;
 mod sampler;
+mod screen;
 mod setup;
 
 pub use clock::host_tsc_khz;
@@ -16,4 +17,5 @@ pub use layer::{Fault, Layer};
 pub use machine::{Ended, Machine, SERIAL_LOG};
 pub use monitor::Monitor;
 pub use sampler::{Sample, Sampler};
+pub use screen::{Picture, watch_the_bar_grow};
 pub use setup::{Boot, Chipset, Disk, DiskKind, Firmware, Format, Medium, Setup};

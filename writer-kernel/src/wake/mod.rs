@@ -210,15 +210,15 @@ fn own_tables() -> AddressSpace {
 }
 
 fn wake_or_give_up(mut reader: Reader) -> ! {
-    loop {
+    let error = loop {
         let error = match wake(&mut reader) {
             Ok(never) => match never {},
             Err(error) => error,
         };
         log::error!("{}: {error}", failure::stage().name());
-        let Some(older) = reader.pass_over(&error) else { break };
+        let Some(older) = reader.pass_over(&error) else { break error };
         log::warn!("going back to generation {older} of the snapshot");
-    }
+    };
     let mmio = reader.mmio();
     // SAFETY: `wake` dropped every driver that it opened, after which no device
     // uses their memory.
