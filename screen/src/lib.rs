@@ -1,7 +1,8 @@
-//! The progress display: a calm full screen with a title, a bar, what it means
-//! in figures, and what the user can do.
+//! What the user sees and types: the progress display, a calm full screen with a
+//! title, a bar, what it means in figures, and what can be done about it; and the
+//! [`prompt`] of the monitor on the serial line.
 //!
-//! It draws into a linear framebuffer that firmware set up, of 15 to 32 bits a
+//! The display draws into a linear framebuffer that firmware set up, of 15 to 32 bits a
 //! pixel and any pitch, and only what has changed since it last drew. Nothing is
 //! allocated, nothing is read back, and whatever does not fit the screen is cut
 //! off.
@@ -10,6 +11,7 @@
 
 mod canvas;
 mod font;
+pub mod prompt;
 pub mod title;
 
 use canvas::{Area, Canvas, Colour};

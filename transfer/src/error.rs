@@ -16,6 +16,8 @@ pub enum Error {
     Submit(SubmitError),
     /// The user asked to go back.
     Aborted,
+    /// The user asked to come back once everything is written.
+    ComeBack,
     /// There is no memory left in the window for buffers.
     NoBuffers,
     /// The image would end past the target.
@@ -124,6 +126,10 @@ impl core::fmt::Display for Error {
             Self::Device(error) => write!(f, "{error}"),
             Self::Submit(error) => write!(f, "{error}"),
             Self::Aborted => write!(f, "stopped by the user's key"),
+            Self::ComeBack => write!(
+                f,
+                "everything was written; came back instead of sleeping, as the monitor was told"
+            ),
             Self::NoBuffers => write!(f, "no room left in the window for buffers"),
             Self::TooSmall { needed, capacity } => write!(
                 f,

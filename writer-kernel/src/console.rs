@@ -21,12 +21,12 @@ struct Console {
     uart: Option<Uart16550<PioBackend>>,
     log: [u8; LOG_BYTES],
     used: usize,
-    /// A line of progress stands there, to be written over.
-    progress: bool,
+    /// A line stands there that is to be written over.
+    passing: bool,
 }
 
 static CONSOLE: Mutex<Console> =
-    Mutex::new(Console { uart: None, log: [0; LOG_BYTES], used: 0, progress: false });
+    Mutex::new(Console { uart: None, log: [0; LOG_BYTES], used: 0, passing: false });
 static MUTED: AtomicBool = AtomicBool::new(false);
 
 struct Logger;
@@ -39,10 +39,7 @@ impl log::Log for Logger {
     fn log(&self, record: &log::Record<'_>) {
         // An exception may have interrupted a line: rather lose one than hang.
         let Some(mut console) = CONSOLE.try_lock() else { return };
-        if core::mem::take(&mut console.progress) {
-            // The line is gone before the next one begins.
-            console.send_all(CLEARED);
-        }
+        console.clear_passing();
         let us = time::now_us();
         let mark = if record.level() <= log::Level::Error { "error: " } else { "" };
         let _ = writeln!(
@@ -89,16 +86,50 @@ impl Write for Passing<'_> {
     }
 }
 
-/// Shows how far it is, in one line that the next call writes over. It is not
-/// kept in the log.
-pub fn show_progress(words: fmt::Arguments<'_>) {
+/// Shows a line that the next one writes over. It is not kept in the log.
+pub fn show_passing(words: fmt::Arguments<'_>) {
     let Some(mut console) = CONSOLE.try_lock() else { return };
     let console = &mut *console;
-    console.progress = true;
+    console.passing = true;
     let _ = write!(Passing(console), "{CLEARED}{words}");
 }
 
+/// Whether such a line stands there still.
+pub fn shows_passing_line() -> bool {
+    CONSOLE.try_lock().is_some_and(|console| console.passing)
+}
+
+/// Shows a line that stays, and is not kept in the log.
+pub fn tell(words: fmt::Arguments<'_>) {
+    let Some(mut console) = CONSOLE.try_lock() else { return };
+    console.clear_passing();
+    let _ = write!(Passing(&mut console), "{words}\r\n");
+}
+
+/// Shows the last lines of the log once more.
+pub fn tell_log(lines: usize) {
+    let Some(mut console) = CONSOLE.try_lock() else { return };
+    console.clear_passing();
+    let used = console.used;
+    let ends = console.log[..used].iter().rev().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let from = ends.map(|(back, _)| used - back).nth(lines).unwrap_or(0);
+    for at in from..used {
+        let byte = console.log[at];
+        if byte == b'\n' {
+            console.send(b'\r');
+        }
+        console.send(byte);
+    }
+}
+
 impl Console {
+    /// The passing line is gone before another one begins.
+    fn clear_passing(&mut self) {
+        if core::mem::take(&mut self.passing) {
+            self.send_all(CLEARED);
+        }
+    }
+
     fn send_all(&mut self, text: &str) {
         text.bytes().for_each(|byte| self.send(byte));
     }
@@ -138,13 +169,14 @@ pub fn open(port: u16, baud: u32) {
     }
 }
 
-/// Waits until a key comes over the line. At once where there is no line.
-pub fn wait_for_key() {
+/// Waits until a key comes over the line. `None`, at once, where there is no
+/// line.
+pub fn wait_for_key() -> Option<u8> {
     loop {
         let mut console = CONSOLE.lock();
-        let Some(uart) = &mut console.uart else { return };
-        if uart.try_receive_byte().is_ok() {
-            return;
+        let uart = console.uart.as_mut()?;
+        if let Ok(byte) = uart.try_receive_byte() {
+            return Some(byte);
         }
         drop(console);
         core::hint::spin_loop();

@@ -3,6 +3,7 @@
 use crate::failure;
 use crate::machine::MACHINE;
 use crate::mailbox::Mailbox;
+use crate::monitor;
 use crate::observer::Observer;
 use crate::power::{self, platform, suspend};
 use crate::ram;
@@ -65,16 +66,18 @@ pub fn finish(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
         back.leave(Outcome::Done, done)
     }
     failure::set_stage(Stage::Power);
-    let now = match plan.action() {
+    if plan.flags().contains(Flags::WAIT_BEFORE_POWER) {
+        power::stand_still("power-off");
+    }
+    monitor::wait_until_closed();
+    let action = monitor::action(plan);
+    let now = match action {
         Action::Reboot => "the machine is reset now",
         Action::Suspend => "the machine suspends now",
         Action::PowerOff | Action::Return => "the machine goes off now",
     };
     screen::end(Ending::Well, format_args!("{now}"));
-    if plan.flags().contains(Flags::WAIT_BEFORE_POWER) {
-        power::stand_still("power-off");
-    }
-    match plan.action() {
+    match action {
         Action::Reboot => power::reset(&plan.power),
         Action::Suspend => suspend_to_ram(plan, back, done),
         Action::PowerOff | Action::Return => power::off(&plan.power),

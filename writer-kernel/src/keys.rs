@@ -1,14 +1,18 @@
-//! The user's wish to go back: a key on the serial line or on the keyboard.
+//! The user's keys: going back, by the serial line or by the keyboard; and the
+//! monitor on the serial line.
 //!
 //! Both are polled a few times a second, between two chunks: that costs the
 //! data's path nothing.
 
 use crate::arch::time;
-use crate::console;
+use crate::{console, monitor};
 use x86_64::instructions::port::Port;
 
 /// What the console tells the user.
 pub const HINT: &str = "press Esc or q to go back";
+
+/// What it tells on the serial line.
+pub const SERIAL_HINT: &str = "press Esc or q to go back, m for more";
 
 /// How often the keys are looked at, in microseconds.
 const INTERVAL_US: u64 = 50_000;
@@ -31,6 +35,8 @@ const NOBODY: u8 = 0xff;
 const SCAN_CODES: [u8; 2] = [0x01, 0x10];
 /// The same as characters of the serial line.
 const CHARACTERS: [u8; 3] = [0x1b, b'q', b'Q'];
+/// What opens the monitor.
+const MONITOR: [u8; 2] = *b"mM";
 
 /// Looks at the keys from time to time.
 pub struct Keys {
@@ -40,7 +46,7 @@ pub struct Keys {
 impl Keys {
     /// Forgets what was typed before.
     pub fn new() -> Self {
-        let _stale = pressed();
+        drop_typed();
         Self { next_us: 0 }
     }
 
@@ -59,9 +65,39 @@ impl Keys {
 fn pressed() -> bool {
     let line = core::iter::from_fn(console::received).take(MOST);
     // Both are taken to their end, whatever the first holds.
-    let on_line = line.fold(false, |found, byte| found | CHARACTERS.contains(&byte));
+    let on_line = line.fold(false, |found, byte| found | asks_to_go_back(byte));
+    monitor::refresh();
     let keyboard = core::iter::from_fn(scan_code).take(MOST);
     keyboard.fold(on_line, |found, code| found | code.is_some_and(|c| SCAN_CODES.contains(&c)))
+}
+
+/// What a byte of the serial line asks for: with the monitor open, that is up to
+/// the monitor.
+fn asks_to_go_back(byte: u8) -> bool {
+    if monitor::is_open() {
+        return monitor::take(byte);
+    }
+    if MONITOR.contains(&byte) {
+        monitor::open();
+    }
+    CHARACTERS.contains(&byte)
+}
+
+/// Forgets all keys there are.
+fn drop_typed() {
+    core::iter::from_fn(console::received).take(MOST).for_each(drop);
+    core::iter::from_fn(scan_code).take(MOST).for_each(drop);
+}
+
+/// Waits for a key on the serial line, other than those of the monitor.
+pub fn wait() {
+    while let Some(byte) = console::wait_for_key() {
+        if !MONITOR.contains(&byte) {
+            return;
+        }
+        monitor::open();
+        monitor::wait_until_closed();
+    }
 }
 
 /// The next byte of the 8042; `Some(None)` for one of the mouse's.

@@ -20,6 +20,7 @@ mod keys;
 mod linux;
 mod machine;
 mod mailbox;
+mod monitor;
 mod observer;
 mod power;
 mod ram;

@@ -5,8 +5,9 @@ use crate::arch::time;
 use crate::console;
 use crate::failure;
 use crate::keys::{self, Keys};
-use crate::seed;
+use crate::monitor::{self, Wish};
 use crate::screen;
+use crate::seed;
 use alloc::vec::Vec;
 use dormouse_handoff::plan::{Fault, Plan, Stage};
 use dormouse_screen::Line;
@@ -66,7 +67,9 @@ impl Observer {
         let (verb, done_mib, total_mib) = (self.verb, done >> 8, total >> 8);
         let words =
             format_args!("{verb} {done_mib} of {total_mib} MiB, {mib_s} MiB/s, {left_s} s left");
-        console::show_progress(words);
+        if !monitor::is_open() {
+            console::show_passing(words);
+        }
         screen::progress(done, total, words);
     }
 
@@ -97,12 +100,15 @@ impl save::Observer for Observer {
         failure::set_stage(stage);
         match stage {
             Stage::Write if self.keys.is_some() => {
-                log::info!("writing; {}", keys::HINT);
+                log::info!("writing; {}", keys::SERIAL_HINT);
                 screen::say(Line::Hint, format_args!("{}", keys::HINT));
             }
             // The last moment at which nothing has been decided yet.
             Stage::Commit => {
                 self.heed_user()?;
+                if monitor::wish() == Some(Wish::Return) {
+                    return Err(Error::ComeBack);
+                }
                 screen::say(Line::Hint, format_args!(""));
             }
             _ => {}
@@ -115,6 +121,9 @@ impl save::Observer for Observer {
     }
 
     fn progress(&mut self, done: u64, total: u64) -> Result<(), Error> {
+        if self.keys.is_some() {
+            monitor::progress(done, total);
+        }
         self.heed_user()?;
         if self.keys.is_none() {
             // A piece has come from the device, or the next one can be asked for.

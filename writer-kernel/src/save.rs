@@ -16,7 +16,7 @@ use crate::mailbox::Mailbox;
 use crate::observer::Observer;
 use crate::power::{self, platform, suspend};
 use crate::ram::{self, Ram};
-use crate::{console, failure, rehearse, screen};
+use crate::{console, failure, monitor, rehearse, screen};
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::iommu::{self, Translating};
 use dormouse_drivers::platform::Exhausted;
@@ -213,6 +213,7 @@ fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Done, Error> 
         0 => {}
         pages => return Err(Error::Unloaded(pages)),
     }
+    monitor::begin(plan);
     let mut observer = Observer::of_writer(plan);
     observer.stage(Stage::Plan)?;
     let ram = MACHINE
@@ -326,6 +327,7 @@ fn save_to(
     let header = with_page_set(plan, ram, save)?;
     if header.kind() == Kind::Once {
         failure::committed(plan.power);
+        monitor::committed();
     }
     let statistics = header.statistics;
     log::info!(

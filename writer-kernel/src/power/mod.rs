@@ -7,8 +7,8 @@ mod register;
 pub mod suspend;
 
 use crate::arch::time;
-use crate::console;
 use crate::failure;
+use crate::keys;
 use dormouse_handoff::plan::{PowerFacts, Register};
 use register::{read, write};
 use x86_64::instructions::port::Port;
@@ -124,5 +124,5 @@ fn wait() {
 /// Waits for a key where a test asked for it.
 pub fn stand_still(before: &str) {
     log::info!("standing still before {before}; press any key to go on");
-    console::wait_for_key();
+    keys::wait();
 }
