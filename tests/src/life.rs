@@ -14,7 +14,7 @@ use crate::qemu::{
     self, Boot, Chipset, Disk, DiskKind, Ended, Firmware, Format, Machine, SERIAL_LOG, Sample,
     Setup,
 };
-use dormouse_guest::protocol::{Call, Ran};
+use dormouse_guest::protocol::{Answer, Call, Ran};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -342,6 +342,24 @@ impl Life {
             monitor.command("system_wakeup", serde_json::json!({}))?;
             let (answer, answered) = life.guest.wait(&attempt.ticket, SLEEP)?;
             Ok((ran(answer)?, (answered - asked).as_secs_f64()))
+        })
+    }
+
+    /// Lets Linux suspend to RAM by itself, as the `number`-th suspend of this
+    /// machine, and wakes it: when it was suspended, and seconds from the wake-up
+    /// to the answer.
+    pub fn suspend_by_linux(&mut self, number: usize) -> Result<(Instant, f64), Error> {
+        self.logged(|life| {
+            let (path, contents) = ("/sys/power/state".to_owned(), "mem".to_owned());
+            let ticket = life.guest.ask(Call::Write { path, contents })?;
+            let monitor = &mut life.machine()?.monitor;
+            let down = monitor.wait_for_nth("SUSPEND", number, POWER_OFF)?;
+            let asked = Instant::now();
+            monitor.command("system_wakeup", serde_json::json!({}))?;
+            match life.guest.wait(&ticket, POWER_OFF)? {
+                (Answer::Done, at) => Ok((down, (at - asked).as_secs_f64())),
+                (other, _) => Err(Error::verdict(format!("{other:?}"))),
+            }
         })
     }
 

@@ -2,7 +2,9 @@
 //! the user has the running system again, and a message that says why.
 
 use dormouse_tests::qemu::{Ended, Machine};
-use dormouse_tests::{Artefacts, BEFORE_WRITE, Error, Failure, Fill, Life, Options, scenario};
+use dormouse_tests::{
+    Artefacts, Attempt, BEFORE_WRITE, Error, Failure, Fill, Life, Options, scenario,
+};
 use serde_json::json;
 
 /// The writer's stages before the commit is done, and what can be made to
@@ -87,9 +89,58 @@ fn the_users_key_and_an_nmi_are_returns() -> Result<(), Failure> {
         life.logged(|_| scenario::said(&ran, 1, &[word]))?;
         scenario::well(&mut life, &before)?;
     }
-    scenario::sleep_and_wake(&mut life, &before)?;
+
+    // The monitor: to come back once everything is written, to come back at once.
+    for (command, word) in [("return", "as the monitor was told"), ("abort", "the user's key")] {
+        let attempt = life.hibernate(&["--test-wait", "before-write"])?;
+        life.standstill(&attempt, BEFORE_WRITE)?;
+        type_in_monitor(&mut life, &attempt, "m", "`help` lists what there is")?;
+        type_in_monitor(&mut life, &attempt, "help\r", "  off ")?;
+        type_in_monitor(
+            &mut life,
+            &attempt,
+            "status\r",
+            "not committed yet; in the end: power off",
+        )?;
+        type_in_monitor(&mut life, &attempt, "dance\r", "no such command: dance")?;
+        // Where it does not go back by itself, the monitor is left, and then the
+        // standstill.
+        life.machine()?.console.type_keys(&format!("{command}\rcont\r "))?;
+        let ran = life.return_from(&attempt)?;
+        life.logged(|_| scenario::said(&ran, 1, &[word]))?;
+        scenario::well(&mut life, &before)?;
+    }
+    // Opened while it writes: that goes on, and after the commit nothing leads back,
+    // but the end may be another one.
+    let attempt = life.hibernate(&["--test-wait", "before-write"])?;
+    life.standstill(&attempt, BEFORE_WRITE)?;
+    life.machine()?.console.type_keys(" m")?;
+    life.standstill(&attempt, "committed: ")?;
+    type_in_monitor(&mut life, &attempt, "abort\r", "refused: the image is committed")?;
+    type_in_monitor(&mut life, &attempt, "return\r", "refused: the image is committed")?;
+    type_in_monitor(
+        &mut life,
+        &attempt,
+        "log\r",
+        "writing; press Esc or q to go back, m for more",
+    )?;
+    type_in_monitor(&mut life, &attempt, "reboot\r", "in the end: reset")?;
+    type_in_monitor(&mut life, &attempt, "continue\r", "resetting")?;
+    let asleep = life.go_down(attempt, Ended::RESET)?;
+    scenario::wake(&mut life, &asleep, &before)?;
     life.finish()?;
     Ok(())
+}
+
+/// Types something, and waits for the answer.
+fn type_in_monitor(
+    life: &mut Life,
+    attempt: &Attempt,
+    keys: &str,
+    word: &str,
+) -> Result<(), Error> {
+    life.machine()?.console.type_keys(keys)?;
+    life.standstill(attempt, word).map(drop)
 }
 
 /// Power switches that do not work: sleep and reset registers where nothing is

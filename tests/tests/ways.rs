@@ -1,11 +1,11 @@
 //! Every way to sleep but the plain one, and what looks like one and is none:
 //! suspend to RAM with and without an image, reset, snapshots, rehearsals.
 
-use dormouse_guest::protocol::{Answer, Call};
+use dormouse_guest::protocol::Call;
 use dormouse_handoff::image::{Kind, State};
 use dormouse_tests::qemu::{Chipset, DiskKind};
 use dormouse_tests::scenario::{said, wake, well};
-use dormouse_tests::{Artefacts, Attempt, Error, Failure, Fill, Life, Options, scenario};
+use dormouse_tests::{Artefacts, Attempt, Entry, Error, Failure, Fill, Life, Options, scenario};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,20 @@ fn power_button(life: &mut Life) -> Result<u64, Error> {
     count.ok_or_else(|| Error::verdict(format!("no count in {text:?}")))
 }
 
+/// Writes a UEFI variable and reads it back.
+fn uefi_variable(life: &mut Life, number: u8) -> Result<(), Error> {
+    const FOLDER: &str = "/sys/firmware/efi/efivars";
+    const NAME: &str = "Dormouse-5bd1a1a4-2b1c-4f3f-9d2e-6d2f0a3c9b11";
+    // Four bytes of attributes: kept, for boot services and at run time.
+    let script = format!(
+        "mountpoint -q {FOLDER} || mount -t efivarfs none {FOLDER} || exit 1
+        printf '\\007\\000\\000\\000{number}' > {FOLDER}/{NAME} || exit 2
+        tail -c 1 {FOLDER}/{NAME}"
+    );
+    let ran = life.guest.run(&["busybox", "sh", "-c", &script])?;
+    life.logged(|_| said(&ran, 0, &[&number.to_string()]))
+}
+
 /// Presses the power button and waits until the guest has heard of it.
 fn press_power_button(life: &mut Life) -> Result<(), Error> {
     let before = power_button(life)?;
@@ -56,21 +70,6 @@ fn press_power_button(life: &mut Life) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Lets Linux suspend to RAM by itself, as the `number`-th suspend of this
-/// machine, and wakes it.
-fn linux_suspends(life: &mut Life, number: usize) -> Result<f64, Error> {
-    let (path, contents) = ("/sys/power/state".to_owned(), "mem".to_owned());
-    let ticket = life.guest.ask(Call::Write { path, contents })?;
-    let machine = life.machine()?;
-    machine.monitor.wait_for_nth("SUSPEND", number, Duration::from_secs(30))?;
-    let asked = Instant::now();
-    machine.monitor.command("system_wakeup", json!({}))?;
-    match life.guest.wait(&ticket, Duration::from_secs(30))? {
-        (Answer::Done, at) => Ok((at - asked).as_secs_f64()),
-        (other, _) => Err(Error::verdict(format!("{other:?}"))),
-    }
 }
 
 #[test]
@@ -103,7 +102,7 @@ fn suspends_and_rehearsals_and_a_snapshot_in_one_life() -> Result<(), Failure> {
     println!("suspend with an image: woken in {seconds:.2} s");
     scenario::image(&life)?.header(State::Consumed)?;
     well(&mut life, &before)?;
-    let seconds = linux_suspends(&mut life, 4)?;
+    let (_, seconds) = life.suspend_by_linux(4)?;
     println!("Linux's own suspend: woken in {seconds:.2} s");
 
     // A snapshot stays where it is, and is never woken.
@@ -172,6 +171,46 @@ fn power_lost_while_suspended_is_a_wake_up_from_the_disk() -> Result<(), Failure
 }
 
 #[test]
+fn under_uefi_it_suspends_and_wakes_and_variables_can_be_written() -> Result<(), Failure> {
+    let options = Options {
+        firmware: Entry::Uefi.firmware(),
+        entry: Entry::Uefi,
+        chipset: Chipset::Q35,
+        disk: DiskKind::Ahci,
+        cpus: 4,
+        ..Options::default()
+    };
+    let mut life = begin("ways-uefi", options)?;
+    let before = life.fill(&Fill::light())?;
+    uefi_variable(&mut life, 1)?;
+    let attempt = suspend(&mut life, &[])?;
+    life.suspended(&attempt, 1)?;
+    wake_from_ram(&mut life, &attempt)?;
+    // OVMF works in memory that it has told Linux is free.
+    if life.machine()?.console.seen("firmware had overwritten").is_none() {
+        return Err(Error::verdict("OVMF has overwritten nothing: what is kept for it?").into());
+    }
+    well(&mut life, &before)?;
+    uefi_variable(&mut life, 2)?;
+    press_power_button(&mut life)?;
+
+    let attempt = life.dormouse("sleep", &["--both"])?;
+    life.suspended(&attempt, 2)?;
+    wake_from_ram(&mut life, &attempt)?;
+    scenario::image(&life)?.header(State::Consumed)?;
+    well(&mut life, &before)?;
+
+    let attempt = life.dormouse("sleep", &["--both"])?;
+    life.suspended(&attempt, 3)?;
+    let asleep = life.lose_ram(attempt)?;
+    wake(&mut life, &asleep, &before)?;
+    uefi_variable(&mut life, 3)?;
+    press_power_button(&mut life)?;
+    life.finish()?;
+    Ok(())
+}
+
+#[test]
 fn a_reusable_snapshot_is_woken_at_every_start() -> Result<(), Failure> {
     let options = Options { cpus: 1, command_line: KEEP_OFF.into(), ..Options::default() };
     let mut life = Life::begin_bare(&Artefacts::from_environment()?, "reusable", options)?;
@@ -188,7 +227,7 @@ fn a_reusable_snapshot_is_woken_at_every_start() -> Result<(), Failure> {
     }
     // The platform of a woken Linux is as it left it: its own suspend works.
     press_power_button(&mut life)?;
-    linux_suspends(&mut life, 1)?;
+    life.suspend_by_linux(1)?;
     press_power_button(&mut life)?;
     Ok(life.abandon()?)
 }

@@ -67,15 +67,17 @@ fn pressed() -> bool {
     // Both are taken to their end, whatever the first holds.
     let on_line = line.fold(false, |found, byte| found | asks_to_go_back(byte));
     monitor::refresh();
+    let asked = on_line | monitor::asked_to_abort();
     let keyboard = core::iter::from_fn(scan_code).take(MOST);
-    keyboard.fold(on_line, |found, code| found | code.is_some_and(|c| SCAN_CODES.contains(&c)))
+    keyboard.fold(asked, |found, code| found | code.is_some_and(|c| SCAN_CODES.contains(&c)))
 }
 
 /// What a byte of the serial line asks for: with the monitor open, that is up to
 /// the monitor.
 fn asks_to_go_back(byte: u8) -> bool {
     if monitor::is_open() {
-        return monitor::take(byte);
+        monitor::take(byte);
+        return false;
     }
     if MONITOR.contains(&byte) {
         monitor::open();
@@ -91,12 +93,12 @@ fn drop_typed() {
 
 /// Waits for a key on the serial line, other than those of the monitor.
 pub fn wait() {
-    while let Some(byte) = console::wait_for_key() {
-        if !MONITOR.contains(&byte) {
-            return;
-        }
-        monitor::open();
+    loop {
         monitor::wait_until_closed();
+        match console::wait_for_key() {
+            Some(byte) if MONITOR.contains(&byte) => monitor::open(),
+            _ => return,
+        }
     }
 }
 

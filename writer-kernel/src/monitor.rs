@@ -105,9 +105,8 @@ pub fn open() {
     monitor.show();
 }
 
-/// Takes a byte that was typed while it is open; whether the user asks to go
-/// back.
-pub fn take(byte: u8) -> bool {
+/// Takes a byte that was typed while it is open.
+pub fn take(byte: u8) {
     let mut monitor = MONITOR.lock();
     monitor.typed_us = time::now_us();
     match monitor.prompt.take(byte) {
@@ -120,7 +119,11 @@ pub fn take(byte: u8) -> bool {
     if monitor.open {
         monitor.show();
     }
-    core::mem::take(&mut monitor.abort)
+}
+
+/// Whether the user asked to go back at once.
+pub fn asked_to_abort() -> bool {
+    MONITOR.lock().abort
 }
 
 /// Shows the line again where something else was shown since.
@@ -135,9 +138,7 @@ pub fn refresh() {
 pub fn wait_until_closed() {
     while is_open() {
         match console::received() {
-            Some(byte) => {
-                let _refused = take(byte);
-            }
+            Some(byte) => take(byte),
             None => core::hint::spin_loop(),
         }
         if time::now_us() - MONITOR.lock().typed_us > PATIENCE_US {

@@ -8,8 +8,9 @@ mod measured;
 mod peers;
 mod report;
 mod scale;
+mod ways;
 
-pub use report::{Ceiling, Cost, Goal, Native, Peer, Report, Scale};
+pub use report::{Ceiling, Cost, Goal, Native, Peer, Report, Scale, Suspend};
 
 use crate::artefacts::Artefacts;
 use crate::error::Error;
@@ -26,6 +27,8 @@ pub enum Part {
     Peers,
     /// Small and large machines.
     Scale,
+    /// Suspending to RAM, against Linux's own.
+    Ways,
     /// Instructions for each page.
     Cpu,
 }
@@ -50,6 +53,7 @@ impl Bench<'_> {
             Part::Ceiling => report.ceiling = self.ceiling()?,
             Part::Peers => report.peers = self.peers()?,
             Part::Scale => report.scale = self.scale()?,
+            Part::Ways => report.suspend = self.ways()?,
             Part::Cpu => report.cpu = self.cpu()?,
         }
         Ok(())

@@ -18,6 +18,8 @@ pub struct Report {
     pub peers: Vec<Peer>,
     /// Small and large machines.
     pub scale: Vec<Scale>,
+    /// Suspending to RAM and waking from there.
+    pub suspend: Vec<Suspend>,
     /// Instructions for each page.
     pub cpu: Vec<Cost>,
     /// The same steps on the host's own processor.
@@ -114,6 +116,19 @@ pub struct Scale {
     pub zero_test_ms: f64,
     /// Seconds from the reader's first command to the last page in place.
     pub read_s: f64,
+}
+
+/// One way to suspend to RAM, and back.
+#[derive(Clone, Debug, Serialize)]
+pub struct Suspend {
+    /// `linux`, `dormouse suspend` (no image), `dormouse both` (with one).
+    pub system: String,
+    /// How often; the rest are medians.
+    pub rounds: usize,
+    /// Seconds from the command to the suspend.
+    pub down_s: f64,
+    /// Seconds from the machine's wake-up to the answer of userland.
+    pub wake_s: f64,
 }
 
 /// A step of the path.

@@ -2,6 +2,7 @@
 //! RAM; and the state of ACPI's fixed hardware.
 
 mod chipset;
+mod overwritten;
 pub mod platform;
 mod register;
 pub mod suspend;

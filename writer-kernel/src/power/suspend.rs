@@ -1,6 +1,7 @@
 //! Suspending to RAM (ACPI S3), and what it takes to come back from there.
 
 use super::chipset::PortBase;
+use super::overwritten::Kept;
 use super::{enter, platform};
 use crate::arch::paging::direct;
 use crate::arch::{exceptions, time, window};
@@ -64,6 +65,8 @@ pub fn to_ram(plan: &CheckedPlan<'_>) -> Result<(), Error> {
     }
     let facs = Facs::find(facts.facs).ok_or(Error::NoFacs)?;
     let page = low_page(plan).ok_or(Error::NoLowPage)?;
+    // SAFETY: the driver was shut down before, and nothing of it is in use.
+    let workplace = unsafe { Kept::of(plan) };
     // SAFETY: a page of the old kernel's RAM, in the direct map like all of it,
     // to which no reference exists.
     let kept = unsafe { direct(page).cast::<[u8; PAGE_SIZE as usize]>().read() };
@@ -87,6 +90,10 @@ pub fn to_ram(plan: &CheckedPlan<'_>) -> Result<(), Error> {
         console::open(plan.console_port as u16, plan.console_baud);
     }
     port_base.put_back(facts);
+    match workplace.put_back() {
+        0 => {}
+        pages => log::warn!("firmware had overwritten {pages} pages of memory: put back"),
+    }
     put(&kept);
     facs.set_vectors(vectors.0, vectors.1);
     // A machine may also wake where it stopped, without a reset.

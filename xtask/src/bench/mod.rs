@@ -19,7 +19,7 @@ use std::process::Command;
 /// Everything in one run, on the same virtual machine, disk and contents of
 /// memory: the path against what the device can do, against Linux's own
 /// hibernation, against a whole Linux as the writer, on small and large
-/// machines, and in instructions for each page. The disks' images are in
+/// machines, suspended to RAM, and in instructions for each page. The disks' images are in
 /// memory (/dev/shm). The report is target/bench/report.json. Plots and tables
 /// of a whole run go to docs/bench/, plots of a part beside the report.
 ///
@@ -45,6 +45,8 @@ enum PartArgument {
     Peers,
     /// Machines of 512 MiB to 16 GiB
     Scale,
+    /// Suspending to RAM, and Linux's own way there
+    Ways,
     /// Instructions for each page, and each step on the host's own processor
     Cpu,
 }
@@ -55,6 +57,7 @@ impl PartArgument {
             Self::Ceiling => Part::Ceiling,
             Self::Peers => Part::Peers,
             Self::Scale => Part::Scale,
+            Self::Ways => Part::Ways,
             Self::Cpu => Part::Cpu,
         }
     }

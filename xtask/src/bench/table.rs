@@ -84,6 +84,17 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
             )?;
         }
     }
+    if let Some(first) = report.suspend.first() {
+        let rounds = first.rounds;
+        writeln!(
+            text,
+            "\nSuspended to RAM (median of {rounds})\n{:<18} {:>14} {:>17}",
+            "system", "to the suspend", "wake to userland"
+        )?;
+    }
+    for row in &report.suspend {
+        writeln!(text, "{:<18} {:>12.2} s {:>15.2} s", row.system, row.down_s, row.wake_s)?;
+    }
     if !report.cpu.is_empty() {
         writeln!(text, "\nInstructions for each page")?;
     }
