@@ -9,6 +9,34 @@ const MAX_SIDE: u32 = 1 << 14;
 /// The highest address that is believed: what x86-64 can address.
 const MAX_ADDRESS: u64 = 1 << 52;
 
+/// Bytes of `screen_info`.
+pub const SCREEN_INFO: usize = 64;
+
+/// Offsets in it.
+mod at {
+    pub const KIND: usize = 0x0f;
+    pub const WIDTH: usize = 0x12;
+    pub const HEIGHT: usize = 0x14;
+    pub const DEPTH: usize = 0x16;
+    pub const BASE: usize = 0x18;
+    pub const SIZE: usize = 0x1c;
+    pub const PITCH: usize = 0x24;
+    pub const RED: usize = 0x26;
+    pub const GREEN: usize = 0x28;
+    pub const BLUE: usize = 0x2a;
+    pub const CAPABILITIES: usize = 0x36;
+    pub const BASE_HIGH: usize = 0x3a;
+}
+
+/// Kinds of screens that have a framebuffer.
+mod kind {
+    pub const VESA: u8 = 0x23;
+    pub const UEFI: u8 = 0x70;
+}
+
+/// "The base has 64 bits."
+const WIDE_BASE: u32 = 1 << 1;
+
 /// Where a colour is in a pixel.
 #[repr(C)]
 #[derive(
@@ -123,33 +151,52 @@ impl Framebuffer {
         }
     }
 
+    /// As Linux is told of it at its start: `screen_info`, the other way round.
+    pub fn screen_info(&self) -> [u8; SCREEN_INFO] {
+        let mut info = [0; SCREEN_INFO];
+        let mut put = |at: usize, bytes: &[u8]| info[at..at + bytes.len()].copy_from_slice(bytes);
+        let short = |value: u32| (value as u16).to_le_bytes();
+        put(at::KIND, &[kind::UEFI]);
+        put(at::WIDTH, &short(self.width));
+        put(at::HEIGHT, &short(self.height));
+        put(at::DEPTH, &short(self.depth));
+        put(at::BASE, &(self.address.0 as u32).to_le_bytes());
+        // In bytes for this kind.
+        put(at::SIZE, &(self.bytes() as u32).to_le_bytes());
+        put(at::PITCH, &short(self.pitch));
+        for (place, channel) in
+            [(at::RED, self.red), (at::GREEN, self.green), (at::BLUE, self.blue)]
+        {
+            put(place, &[channel.bits, channel.position]);
+        }
+        put(at::CAPABILITIES, &WIDE_BASE.to_le_bytes());
+        put(at::BASE_HIGH, &((self.address.0 >> 32) as u32).to_le_bytes());
+        info
+    }
+
     /// The framebuffer that `screen_info` names, with which `boot_params` begins
     /// (Linux include/uapi/linux/screen_info.h); `None` where the screen shows
     /// text, or nothing.
     pub fn of_screen_info(bytes: &[u8]) -> Option<Self> {
-        const VESA: u8 = 0x23;
-        const UEFI: u8 = 0x70;
-        /// "The base has 64 bits."
-        const WIDE_BASE: u32 = 1 << 1;
-        let kind = *bytes.get(0x0f)?;
-        if kind != VESA && kind != UEFI {
+        let kind = *bytes.get(at::KIND)?;
+        if kind != kind::VESA && kind != kind::UEFI {
             return None;
         }
         let u16_at = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
         let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let channel =
             |at: usize| Some(Channel { bits: *bytes.get(at)?, position: *bytes.get(at + 1)? });
-        let wide = u32_at(0x36)? & WIDE_BASE != 0;
-        let high = if wide { u64::from(u32_at(0x3a)?) } else { 0 };
+        let wide = u32_at(at::CAPABILITIES)? & WIDE_BASE != 0;
+        let high = if wide { u64::from(u32_at(at::BASE_HIGH)?) } else { 0 };
         let found = Self {
-            address: PhysAddr(high << 32 | u64::from(u32_at(0x18)?)),
-            width: u16_at(0x12)?.into(),
-            height: u16_at(0x14)?.into(),
-            depth: u16_at(0x16)?.into(),
-            pitch: u16_at(0x24)?.into(),
-            red: channel(0x26)?,
-            green: channel(0x28)?,
-            blue: channel(0x2a)?,
+            address: PhysAddr(high << 32 | u64::from(u32_at(at::BASE)?)),
+            width: u16_at(at::WIDTH)?.into(),
+            height: u16_at(at::HEIGHT)?.into(),
+            depth: u16_at(at::DEPTH)?.into(),
+            pitch: u16_at(at::PITCH)?.into(),
+            red: channel(at::RED)?,
+            green: channel(at::GREEN)?,
+            blue: channel(at::BLUE)?,
             reserved: [0; 2],
         };
         found.is_there().then_some(found)
@@ -234,6 +281,12 @@ mod tests {
         assert_eq!(address(&info), PhysAddr(0xc000_0000));
         info[0x36] = 2;
         assert_eq!(address(&info), PhysAddr(0x40_c000_0000));
+    }
+
+    #[test]
+    fn what_linux_is_told_is_what_it_reads() {
+        let framebuffer = Framebuffer { address: PhysAddr(0x40_c000_0000), ..usual() };
+        assert_eq!(Framebuffer::of_screen_info(&framebuffer.screen_info()), Some(framebuffer));
     }
 
     #[test]

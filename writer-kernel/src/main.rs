@@ -26,8 +26,8 @@ mod power;
 mod ram;
 mod rehearse;
 mod save;
-mod seed;
 mod screen;
+mod seed;
 mod wake;
 
 use entry::Door;

@@ -214,7 +214,9 @@ fn from_partition(
         command_line: &line,
         initrd_bytes,
         rsdp: boot.lasting_rsdp(),
-        screen: None,
+        screen: Some(boot.framebuffer())
+            .filter(|framebuffer| framebuffer.is_there())
+            .map(|framebuffer| framebuffer.screen_info()),
         uefi: boot.uefi(),
     };
     let mut taken = vec![window::range()];
