@@ -4,7 +4,7 @@
 
 use dormouse_guest::protocol::Call;
 use dormouse_tests::checks::Baseline;
-use dormouse_tests::qemu::{Firmware, Machine, Picture, Setup, watch_the_bar_grow};
+use dormouse_tests::qemu::{Machine, Picture, Setup, watch_the_bar_grow};
 use dormouse_tests::{Artefacts, Asleep, Entry, Error, Failure, Fill, Life, Options, scenario};
 use std::fs;
 
