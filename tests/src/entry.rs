@@ -133,7 +133,7 @@ pub fn boot_partition(
     written.map_err(Error::host(format!("writing {}", text.display())))?;
     let mut files = vec![("dormouse/kernel", kernel), ("dormouse/cmdline", text.as_path())];
     files.extend(initramfs.map(|initramfs| ("dormouse/initrd", initramfs)));
-    medium::fat(disk, &files)
+    medium::fat32(disk, &files)
 }
 
 /// Makes a disk that U-Boot boots by a script (doc/develop/distro.rst in

@@ -33,15 +33,27 @@ pub fn grub(file: &Path, commands: &str, files: &[(&str, &Path)]) -> Result<(), 
     fs::remove_dir_all(&root).map_err(Error::host(tried()))
 }
 
-/// Makes a disk with one partition, a FAT32 file system with these files.
+/// Makes a disk with one partition, a FAT16 file system with these files: U-Boot
+/// takes minutes for a kernel in the small clusters of a FAT32 of this size.
 pub fn fat(file: &Path, files: &[(&str, &Path)]) -> Result<(), Error> {
+    fat_of(&[], file, files)
+}
+
+/// The same with FAT32.
+pub fn fat32(file: &Path, files: &[(&str, &Path)]) -> Result<(), Error> {
+    fat_of(&["-F"], file, files)
+}
+
+fn fat_of(kind: &[&str], file: &Path, files: &[(&str, &Path)]) -> Result<(), Error> {
     blank(file, FAT_DISK_BYTES)?;
     let written = fs::File::options().write(true).open(file);
     let written = written.and_then(|disk| disk.write_all_at(&mbr(), 0));
     written.map_err(Error::host(format!("partitioning {}", file.display())))?;
     let image = format!("{}@@{PARTITION}", file.display());
     let blocks = ((FAT_DISK_BYTES - PARTITION) / BLOCK).to_string();
-    host_program::run(Command::new("mformat").args(["-F", "-i", &image, "-T", &blocks, "::"]))?;
+    host_program::run(
+        Command::new("mformat").args(kind).args(["-i", &image, "-T", &blocks, "::"]),
+    )?;
     let mut made = BTreeSet::new();
     for (name, from) in files {
         let mut folder = String::from("::");
