@@ -1,10 +1,13 @@
 //! What the firmware's tables say, as Linux shows them in
 //! `/sys/firmware/acpi/tables`.
 
+use crate::linux::iomem::MemoryMap;
 use crate::system::System;
 use dormouse_handoff::checksum;
 use dormouse_handoff::plan::PowerFacts;
+use dormouse_handoff::units::PageRange;
 use dormouse_power::PowerError;
+use dormouse_power::methods::{self, Followed};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -22,9 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// [`PowerError`].
 pub fn power_facts(system: &System) -> Result<PowerFacts, PowerError> {
     let fadt = table(system, "FACP");
-    let mut aml = vec![table(system, "DSDT")];
-    let ssdts = system.names(TABLES).into_iter().filter(|name| name.starts_with("SSDT"));
-    aml.extend(ssdts.map(|name| table(system, &name)));
+    let aml = aml_tables(system);
 
     let (sender, receiver) = mpsc::channel();
     let (fadt_aside, aml_aside) = (fadt.clone(), aml.clone());
@@ -72,6 +73,24 @@ fn rsdp_of_efi(systab: &str) -> u64 {
         u64::from_str_radix(line.trim().trim_start_matches("0x"), 16).ok()
     };
     value("ACPI20=").or_else(|| value("ACPI=")).unwrap_or(0)
+}
+
+/// What is to be done of the methods around a sleep, in the order of
+/// [`Moment::ALL`](dormouse_power::methods::Moment::ALL).
+///
+/// # Errors
+/// [`PowerError`].
+pub fn methods(system: &System, memory: &MemoryMap) -> Result<[Followed; 3], PowerError> {
+    let (fadt, aml) = (table(system, "FACP"), aml_tables(system));
+    let ram: Vec<PageRange> = memory.ram().collect();
+    methods::follow(&fadt, &slices(&aml), &ram)
+}
+
+/// The DSDT, then the SSDTs.
+fn aml_tables(system: &System) -> Vec<Vec<u8>> {
+    let ssdts = system.names(TABLES).into_iter().filter(|name| name.starts_with("SSDT"));
+    let names = std::iter::once("DSDT".to_owned()).chain(ssdts);
+    names.map(|name| table(system, &name)).collect()
 }
 
 fn table(system: &System, name: &str) -> Vec<u8> {

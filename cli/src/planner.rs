@@ -9,7 +9,7 @@ use dormouse_handoff::checksum::{self, Nonce};
 use dormouse_handoff::image::Kind;
 use dormouse_handoff::mailbox::PAGES;
 use dormouse_handoff::plan::{
-    self, Action, CheckedPlan, Fault, Flags, Machine, Plan, PlanError, PowerFacts, Stage,
+    self, Action, CheckedPlan, Fault, Flags, Machine, Methods, Plan, PlanError, PowerFacts, Stage,
 };
 use dormouse_handoff::screen::Framebuffer;
 use dormouse_handoff::units::PhysAddr;
@@ -24,6 +24,8 @@ pub struct Circumstances {
     pub kernel_release: String,
     /// How to power off.
     pub power: PowerFacts,
+    /// What ACPI's methods around a sleep come to.
+    pub methods: Methods,
     /// What tells the machine from another.
     pub machine: Machine,
     /// Physical address of the RSDP; 0: to be searched for.
@@ -112,6 +114,7 @@ pub fn plan(
     plan.rsdp = PhysAddr(circumstances.rsdp);
     plan.framebuffer = circumstances.framebuffer.filter(|_| wishes.screen).unwrap_or_default();
     plan.power = circumstances.power;
+    plan.methods = circumstances.methods;
     plan.machine = circumstances.machine;
     plan::set_text(&mut plan.kernel_release, &circumstances.kernel_release);
     plan.mailbox = attempt.mailbox;
@@ -159,6 +162,7 @@ mod tests {
             },
             kernel_release: "6.1.192".into(),
             power: PowerFacts::default(),
+            methods: Methods::default(),
             machine: Machine::default(),
             rsdp: 0xf_52e0,
             framebuffer: None,

@@ -15,12 +15,14 @@ use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 mod checked;
+mod methods;
 mod power;
 mod stage;
 mod target;
 mod way_back;
 
 pub use checked::{CheckedPlan, PlanError};
+pub use methods::{MAX_STEPS, Methods, Step, Steps};
 pub use power::{MAX_GPE_BYTES, PowerFacts, Register};
 pub use stage::Stage;
 pub use target::{Address, PciAddress, Target, Transport};
@@ -249,6 +251,8 @@ pub struct Plan {
     /// The screen that the writer may draw on. One that cannot be right is left
     /// alone, and nothing else comes of it.
     pub framebuffer: Framebuffer,
+    /// What ACPI's methods around a sleep come to.
+    pub methods: Methods,
     /// The machine's IOMMUs, as ACPI's DMAR and IVRS tables name them; the rest
     /// all zero.
     pub iommus: [Iommu; MAX_IOMMUS],

@@ -13,8 +13,8 @@ use dormouse_handoff::image::{
 use dormouse_handoff::mailbox::{EntropySources, Head, LogPage, Outcome, Statistics};
 use dormouse_handoff::memory_map::{MemoryKind, MemoryRange};
 use dormouse_handoff::plan::{
-    Action, Fault, Flags, Iommu, Machine, PciAddress, Plan, PowerFacts, Register, Stage, Target,
-    Transport, WAY_BACK_OFFSET, WayBack,
+    Action, Fault, Flags, Iommu, Machine, Methods, PciAddress, Plan, PowerFacts, Register, Stage,
+    Step, Steps, Target, Transport, WAY_BACK_OFFSET, WayBack,
 };
 use dormouse_handoff::screen::{Channel, Framebuffer};
 use std::fmt::Debug;
@@ -210,6 +210,7 @@ fn the_plan_format_has_every_field() {
             generation,
             series,
             framebuffer,
+            methods,
             iommus,
             target,
             memory,
@@ -257,6 +258,9 @@ fn the_plan_format_has_every_field() {
             blue,
             reserved
         }),
+        structure!(Methods { before_off, before_suspend, after_wake }),
+        structure!(Steps { count, reserved, steps }),
+        structure!(Step { register, keep, set }),
         structure!(Channel { position, bits }),
         structure!(Iommu { base, kind, reserved }),
         structure!(Target {

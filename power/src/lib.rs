@@ -17,6 +17,7 @@ extern crate alloc;
 mod fadt;
 #[cfg(feature = "interpreter")]
 mod interpreter;
+pub mod methods;
 mod search;
 mod table;
 

@@ -7,6 +7,8 @@ use dormouse_tests::qemu::{Chipset, DiskKind};
 use dormouse_tests::scenario::{said, wake, well};
 use dormouse_tests::{Artefacts, Attempt, Entry, Error, Failure, Fill, Life, Options, scenario};
 use serde_json::json;
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// QEMU puts an ELF that it was given as `-kernel` into memory again when a
@@ -60,6 +62,26 @@ fn uefi_variables(life: &mut Life, number: usize) -> Result<(), Error> {
     life.logged(|_| said(&ran, 0, &[&"123"[..number]]))
 }
 
+/// A machine whose methods around a sleep tell this file when they are run, and with
+/// which argument (power/tests/fixtures/methods.dsl).
+fn with_methods(listened: &Path, options: Options) -> Options {
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../power/tests/fixtures/methods.aml");
+    let words = [
+        "-acpitable".into(),
+        format!("file={table}"),
+        "-chardev".into(),
+        format!("file,id=methods,path={}", listened.display()),
+        "-device".into(),
+        "isa-debugcon,iobase=0x5555,chardev=methods".into(),
+    ];
+    Options { qemu: words.into(), ..options }
+}
+
+/// What the methods have told so far.
+fn heard(listened: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(listened).map_err(Error::host(format!("reading {}", listened.display())))
+}
+
 /// Presses the power button and waits until the guest has heard of it.
 fn press_power_button(life: &mut Life) -> Result<(), Error> {
     let before = power_button(life)?;
@@ -75,7 +97,8 @@ fn press_power_button(life: &mut Life) -> Result<(), Error> {
 
 #[test]
 fn suspends_and_rehearsals_and_a_snapshot_in_one_life() -> Result<(), Failure> {
-    let mut life = begin("ways", Options::default())?;
+    let listened = Artefacts::from_environment()?.run("ways").join("methods.bin");
+    let mut life = begin("ways", with_methods(&listened, Options::default()))?;
     let before = life.fill(&Fill::light())?;
 
     run(&mut life, "rehearse", &["--no-write"], &["\"outcome\": \"done\"", "estimate"])?;
@@ -105,6 +128,15 @@ fn suspends_and_rehearsals_and_a_snapshot_in_one_life() -> Result<(), Failure> {
     well(&mut life, &before)?;
     let (_, seconds) = life.suspend_by_linux(4)?;
     println!("Linux's own suspend: woken in {seconds:.2} s");
+    // _PTS(3) and _WAK(3), four times, by us as by Linux's interpreter. The port reads
+    // as 0xe9, of which _WAK leaves the upper half.
+    assert_eq!(heard(&listened)?, [0x23, 0xe3, 0x33].repeat(4));
+
+    // _PTS(5), and after a start from nothing no _WAK.
+    let asleep = scenario::sleep(&mut life, &[])?;
+    assert_eq!(heard(&listened)?[12..], [0x15]);
+    wake(&mut life, &asleep, &before)?;
+    assert!(heard(&listened)?.is_empty());
 
     // A snapshot stays where it is, and is never woken.
     run(&mut life, "snapshot", &[], &["\"outcome\": \"done\""])?;

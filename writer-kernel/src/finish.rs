@@ -5,7 +5,7 @@ use crate::machine::MACHINE;
 use crate::mailbox::Mailbox;
 use crate::monitor;
 use crate::observer::Observer;
-use crate::power::{self, platform, suspend};
+use crate::power::{self, methods, platform, suspend};
 use crate::ram;
 use crate::save::{Error, fail, open_target, way_out};
 use crate::screen;
@@ -80,7 +80,10 @@ pub fn finish(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
     match action {
         Action::Reboot => power::reset(&plan.power),
         Action::Suspend => suspend_to_ram(plan, back, done),
-        Action::PowerOff | Action::Return => power::off(&plan.power),
+        Action::PowerOff | Action::Return => {
+            methods::run(plan, &plan.methods.before_off, "_PTS(5)");
+            power::off(&plan.power)
+        }
     }
 }
 
@@ -88,7 +91,10 @@ pub fn finish(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
 /// could still be resumed.
 fn suspend_to_ram(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
     let kept = done.header.map(|_| KeptHeaders::of(&MACHINE, plan.target.pci));
+    methods::run(plan, &plan.methods.before_suspend, "_PTS(3)");
     if let Err(error) = suspend::to_ram(plan) {
+        // As Linux does it where the machine stays awake.
+        methods::run(plan, &plan.methods.after_wake, "_WAK(3)");
         if kept.is_none() {
             fail(&Error::Suspend(error));
         }
@@ -109,6 +115,7 @@ fn suspend_to_ram(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
     }
     failure::set_stage(Stage::Jump);
     platform::restore(&plan.power, &back.jump.platform);
+    methods::run(plan, &plan.methods.after_wake, "_WAK(3)");
     log::info!("going back");
     back.leave(Outcome::WokenFromRam, done)
 }

@@ -9,9 +9,10 @@ use crate::old_kernel::{KernelPageFlags, OldKernel};
 use crate::output;
 use crate::system::System;
 use crate::window;
-use dormouse_handoff::plan::{MAX_VMCOREINFO, PowerFacts};
+use dormouse_handoff::plan::{MAX_VMCOREINFO, Methods, PowerFacts, Steps};
 use dormouse_handoff::units::PAGE_SIZE;
 use dormouse_power::PowerError;
+use dormouse_power::methods::Followed;
 
 /// Everything that depends on the machine alone.
 pub fn findings(system: &System) -> Vec<Finding> {
@@ -111,6 +112,36 @@ pub fn suspend(facts: &PowerFacts) -> Finding {
     Finding::good(subject, "ACPI has S3")
 }
 
+/// What becomes of ACPI's methods around a sleep.
+pub fn methods(followed: &[Followed; 3]) -> Look<Methods> {
+    let subject = "acpi-methods";
+    let steps = |followed: &Followed| match followed {
+        Followed::Steps(steps) => **steps,
+        Followed::None | Followed::Not(..) => Steps::default(),
+    };
+    let [off, suspend, wake] = followed;
+    let methods =
+        Methods { before_off: steps(off), before_suspend: steps(suspend), after_wake: steps(wake) };
+    let moments = ["before power-off", "before a suspend to RAM", "after it"];
+    let not = followed.iter().zip(moments).filter_map(|(followed, moment)| match followed {
+        Followed::Not(name, why) => Some(format!("{name} {moment} is not run: {why}")),
+        _ => None,
+    });
+    let not: Vec<String> = not.collect();
+    if !not.is_empty() {
+        return (Some(methods), Finding::note(subject, not.join("; ")));
+    }
+    let count = [off, suspend, wake].map(|followed| steps(followed).count);
+    let text = match followed.iter().all(|followed| *followed == Followed::None) {
+        true => "the firmware has none around a sleep (_PTS, _WAK)".to_owned(),
+        false => format!(
+            "_PTS and _WAK come to {} accesses before power-off, {} before a suspend, {} after it",
+            count[0], count[1], count[2]
+        ),
+    };
+    (Some(methods), Finding::good(subject, text))
+}
+
 /// The memory map and where the kernel maps it.
 pub fn memory(kernel: Result<OldKernel>) -> Look<OldKernel> {
     let subject = "memory";
@@ -187,6 +218,7 @@ pub fn mailbox() -> Finding {
 mod tests {
     use super::*;
     use crate::preflight::Verdict;
+    use dormouse_power::methods::Obstacle;
     use std::fs;
 
     fn system_with(files: &[(&str, &str)]) -> (tempfile::TempDir, System) {
@@ -219,6 +251,20 @@ mod tests {
         assert_eq!(encryption("sse2 hypervisor", ""), Verdict::Good);
         assert_eq!(encryption("sme sev sev_es", ""), Verdict::Good);
         assert_eq!(encryption("sme", "mem_encrypt=on mem_encrypt=off"), Verdict::Good);
+    }
+
+    #[test]
+    fn methods_that_are_not_run_are_named_and_the_others_are() {
+        let steps = Steps { count: 2, ..Steps::default() };
+        let not = Followed::Not("_PTS", Obstacle::Space(3));
+        let (kept, finding) = methods(&[not, Followed::None, Followed::Steps(Box::new(steps))]);
+        assert_eq!(finding.verdict, Verdict::Note);
+        let text = "_PTS before power-off is not run: it calls the embedded controller";
+        assert_eq!(finding.text, text);
+        let kept = kept.unwrap();
+        assert_eq!((kept.before_off.count, kept.after_wake.count), (0, 2));
+        let none = [Followed::None, Followed::None, Followed::None];
+        assert_eq!(methods(&none).1.verdict, Verdict::Good);
     }
 
     #[test]

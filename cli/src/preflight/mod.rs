@@ -18,7 +18,7 @@ use crate::screen;
 use crate::stamp::WriterElf;
 use crate::system::System;
 use dormouse_handoff::checksum::Nonce;
-use dormouse_handoff::plan::PowerFacts;
+use dormouse_handoff::plan::{Methods, PowerFacts};
 use dormouse_handoff::screen::Framebuffer;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,7 @@ pub struct Survey {
     pub findings: Vec<Finding>,
     kernel: Option<OldKernel>,
     power: Option<PowerFacts>,
+    methods: Methods,
     screen: Option<Framebuffer>,
     writer: Option<WriterElf>,
     target: Option<SurveyedTarget>,
@@ -68,6 +69,7 @@ impl Survey {
                 findings,
                 kernel: None,
                 power: None,
+                methods: Methods::default(),
                 screen: None,
                 writer: None,
                 target: None,
@@ -82,6 +84,11 @@ impl Survey {
         let kernel = keep(&mut findings, machine::memory(OldKernel::look(system)));
         let writer = keep(&mut findings, kernel::writer(&question.writer));
         findings.extend(kernel.as_ref().map(machine::free_pages));
+        let methods = kernel.as_ref().and_then(|kernel| {
+            let methods = acpi::methods(system, &kernel.memory).ok()?;
+            keep(&mut findings, machine::methods(&methods))
+        });
+        let methods = methods.unwrap_or_default();
         let screen = kernel
             .as_ref()
             .and_then(|kernel| keep(&mut findings, screen::look(system, &kernel.memory)));
@@ -93,7 +100,7 @@ impl Survey {
             .target
             .as_deref()
             .and_then(|path| look_at(system, path, question, kernel.as_ref(), &mut findings));
-        Self { findings, kernel, power, screen, writer, target }
+        Self { findings, kernel, power, methods, screen, writer, target }
     }
 
     /// Whether nothing stands in the way.
@@ -106,7 +113,7 @@ impl Survey {
     /// # Errors
     /// [`Error::Refused`] with every reason.
     pub fn ready(self, system: &System) -> Result<Ready> {
-        let Self { findings, kernel, power, screen, writer, target } = self;
+        let Self { findings, kernel, power, methods, screen, writer, target } = self;
         let refused: Vec<Finding> =
             findings.into_iter().filter(|f| f.verdict == Verdict::Refused).collect();
         // A target that was named and could not be looked at is a finding.
@@ -119,6 +126,7 @@ impl Survey {
                     machine: this_machine::facts(system),
                     rsdp: acpi::rsdp(system),
                     framebuffer: screen,
+                    methods,
                     device: target.as_ref().map(|target| target.device.clone()),
                 };
                 Ok(Ready { circumstances, writer, target })

@@ -119,6 +119,9 @@ impl<'a> CheckedPlan<'a> {
             None => Ok(ExtentMap::none()),
         };
         let extents = extents.map_err(PlanError::Extents)?;
+        plan.methods.before_off.check("before_off")?;
+        plan.methods.before_suspend.check("before_suspend")?;
+        plan.methods.after_wake.check("after_wake")?;
         if plan.vmcoreinfo_length as usize > plan.vmcoreinfo.len() {
             return Err(PlanError::Field("vmcoreinfo_length"));
         }

@@ -2,6 +2,7 @@
 //! RAM; and the state of ACPI's fixed hardware.
 
 mod chipset;
+pub mod methods;
 mod overwritten;
 pub mod platform;
 mod register;
