@@ -3,7 +3,7 @@
 
 use dormouse_guest::protocol::Call;
 use dormouse_handoff::image::{Kind, State};
-use dormouse_tests::qemu::{Chipset, DiskKind};
+use dormouse_tests::qemu::{Chipset, DiskKind, Ended};
 use dormouse_tests::scenario::{said, wake, well};
 use dormouse_tests::{Artefacts, Attempt, Entry, Error, Failure, Fill, Life, Options, scenario};
 use serde_json::json;
@@ -199,6 +199,11 @@ fn power_lost_while_suspended_is_a_wake_up_from_the_disk() -> Result<(), Failure
         scenario::image(&life)?.header(State::Valid)?;
         wake(&mut life, &asleep, &before)?;
     }
+    // The clock's alarm is as it was, too. (A busy host loses ticks of it.)
+    let attempt = life.dormouse("sleep", &["--both", "--wake-after", "2s"])?;
+    life.suspended(&attempt, 1)?;
+    let ran = life.return_from(&attempt)?;
+    life.logged(|_| said(&ran, 0, &["woken-from-ram"]))?;
     life.finish()?;
     Ok(())
 }
@@ -262,5 +267,7 @@ fn a_reusable_snapshot_is_woken_at_every_start() -> Result<(), Failure> {
     press_power_button(&mut life)?;
     life.suspend_by_linux(1)?;
     press_power_button(&mut life)?;
+    let attempt = life.attempt(&["busybox", "reboot", "-f"])?;
+    life.go_down(attempt, Ended::RESET)?;
     Ok(life.abandon()?)
 }

@@ -5,10 +5,14 @@ use crate::devices::machine;
 use dormouse_drivers::fakes::at;
 use dormouse_drivers::iommu::{amd_units, intel_units};
 use dormouse_drivers::{find_controllers, open, pci, units};
-use dormouse_handoff::plan::{Address, Plan};
+use dormouse_handoff::plan::{Address, Plan, Step};
+use dormouse_handoff::screen::Framebuffer;
+use dormouse_handoff::units::PageRange;
 use dormouse_power::facts_by_search;
+use dormouse_power::methods::{Followed, follow};
 
 const AML: &[u8] = include_bytes!("../../../power/tests/fixtures/dsdt.aml");
+const METHODS: &[u8] = include_bytes!("../../../power/tests/fixtures/methods.aml");
 
 /// The first two bytes are the length of the FADT; a table of AML follows.
 ///
@@ -22,6 +26,20 @@ pub fn acpi(data: &[u8]) {
     let _ = facts_by_search(fadt, &[aml]);
     // With checksums and signatures that fit.
     let _ = facts_by_search(&as_table(*b"FACP", fadt), &[&as_table(*b"DSDT", aml)]);
+    // As the CLI follows methods.
+    let memory = [PageRange::new(0x100, 0x3ff00)];
+    let followed = follow(&as_table(*b"FACP", fadt), &[&as_table(*b"DSDT", aml)], &memory);
+    for steps in followed.iter().flatten() {
+        if let Followed::Steps(steps) = steps {
+            let good = |step: &Step| step.register.space <= 1 && step.register.width <= 32;
+            assert!(steps.all().iter().all(good));
+        }
+    }
+    if let Some(framebuffer) = Framebuffer::of_screen_info(data)
+        && framebuffer.check(memory).is_ok()
+    {
+        assert!(framebuffer.bytes() > 0);
+    }
     let mut found = Plan::empty().iommus;
     for table in [aml, &as_table(*b"DMAR", aml)[..], &as_table(*b"IVRS", aml)] {
         assert!(intel_units(table, &mut found) <= found.len());
@@ -51,7 +69,8 @@ pub fn acpi_seeds() -> Vec<Vec<u8>> {
     // A DMAR with one unit (VT-d 4.1, §8.3).
     let mut dmar = vec![0; 48];
     dmar.extend_from_slice(&[0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0xd9, 0xfe, 0, 0, 0, 0]);
-    vec![with(&fadt, AML), with(&fadt[..116], AML), with(&fadt, &dmar)]
+    let methods = with(&fadt, METHODS);
+    vec![with(&fadt, AML), with(&fadt[..116], AML), methods, with(&fadt, &dmar)]
 }
 
 /// Functions whose configuration space the bytes are, in pieces of 256.
