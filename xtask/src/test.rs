@@ -8,12 +8,13 @@ use std::process::Command;
 
 /// Libraries that must not need an operating system. They are checked against
 /// a target that has none; where it is missing, rustup adds it.
-const BARE: [&str; 6] = [
+const BARE: [&str; 7] = [
     "dormouse-boot",
     "dormouse-drivers",
     "dormouse-handoff",
     "dormouse-page-set",
     "dormouse-power",
+    "dormouse-screen",
     "dormouse-transfer",
 ];
 
