@@ -142,7 +142,7 @@ fn the_image_format_has_every_field() {
             walk_us,
         }),
         structure!(Attempts { magic, id, begun, reserved, woken, carried, checksum }),
-        structure!(JumpBack { entry, cr0, cr3, cr4, efer, pat, gdt, gdt_limit, platform }),
+        structure!(JumpBack { entry, cr0, cr3, cr4, efer, pat, gdt, gdt_limit, program, platform }),
         structure!(PlatformState { acpi_on, pm1a_enable, pm1b_enable, gpe0_enable, gpe1_enable }),
         structure!(PageHead { checksum, sequence, table, entries, reserved }),
         structure!(Run { start, pages, kind }),

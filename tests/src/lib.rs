@@ -25,6 +25,7 @@ pub mod scenario;
 mod socket;
 pub mod swsusp;
 pub mod torture;
+mod untouched;
 
 pub use action::Action;
 pub use appliance::Appliance;

@@ -14,6 +14,7 @@ use crate::qemu::{
     self, Boot, Chipset, Disk, DiskKind, Ended, Firmware, Format, Machine, SERIAL_LOG, Sample,
     Setup,
 };
+use crate::untouched::{self, Untouched};
 use dormouse_guest::protocol::{Answer, Call, Ran};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,9 @@ const POWER_OFF: Duration = Duration::from_secs(30);
 /// Serial number of the disk that the image goes to.
 const TARGET_SERIAL: &str = "dormouse-target";
 
+/// Serial number of the disk that nobody touches.
+const BYSTANDER_SERIAL: &str = "dormouse-bystander";
+
 /// Bytes of the second disk.
 const SECOND_BYTES: u64 = 384 << 20;
 
@@ -45,6 +49,7 @@ const INITRAMFS: &str = "initramfs";
 const TARGET_DISK: &str = "disk.img";
 const SECOND_DISK_IMAGE: &str = "second.img";
 const BOOT_DISK: &str = "boot.img";
+const BYSTANDER: &str = "bystander.img";
 
 /// What a guest is like.
 #[derive(Clone, Debug)]
@@ -57,6 +62,9 @@ pub struct Options {
     pub target_bytes: Option<u64>,
     /// Whether the image goes to a partition, not to the whole disk.
     pub partition: bool,
+    /// How the disk is attached that nobody touches; `None`: as the target, so
+    /// that which of them Linux names first is a matter of chance.
+    pub bystander: Option<DiskKind>,
     /// What the machine runs first.
     pub firmware: Firmware,
     /// Who starts the reader.
@@ -103,6 +111,7 @@ impl Default for Options {
             block_size: 512,
             target_bytes: None,
             partition: false,
+            bystander: None,
             firmware: Firmware::SeaBios,
             entry: Entry::Pvh,
             by_reader: false,
@@ -166,6 +175,9 @@ pub struct Life {
     reader: Boot,
     /// Whether the second disk is in use.
     mounted: bool,
+    untouched: Untouched,
+    /// What the second disk held when the guest stood still.
+    standing: Option<u64>,
 }
 
 /// A `dormouse hibernate` under way in the guest.
@@ -236,6 +248,7 @@ impl Life {
         if options.partition {
             disk::write_one_partition(&target)?;
         }
+        let untouched = Untouched::begin(&target, options.partition, &folder.join(BYSTANDER))?;
         disk::ext4(&folder.join(SECOND_DISK_IMAGE), SECOND_BYTES)?;
         let kernel = options.kernel.clone().unwrap_or_else(|| artefacts.kernel().into());
         let clock = match options.chipset {
@@ -266,7 +279,8 @@ impl Life {
         let (machine, line) = Machine::start(&setup, &folder)?;
         let guest = Guest::greet(line, BOOT).map_err(|e| with_log(e, &folder))?;
         let machine = Some(machine);
-        Ok(Self { folder, guest, setup, options, machine, reader, mounted: false })
+        let (mounted, standing) = (false, None);
+        Ok(Self { folder, guest, setup, options, machine, reader, mounted, untouched, standing })
     }
 
     fn mount_second_disk(&mut self) -> Result<(), Error> {
@@ -390,7 +404,10 @@ impl Life {
     pub fn standstill(&mut self, attempt: &Attempt, line: &str) -> Result<Instant, Error> {
         let waited = self.machine()?.console.wait_for(line, POWER_OFF * 2);
         match waited {
-            Ok((_, at)) => Ok(at),
+            Ok((_, at)) => {
+                self.standing = Some(untouched::sum_of_all(&self.second_disk())?);
+                Ok(at)
+            }
             Err(e) => match self.guest.wait(&attempt.ticket, Duration::ZERO) {
                 Ok((answer, _)) => Err(came_back(&ran(answer)?)),
                 Err(_) => Err(self.with_log(e)),
@@ -416,6 +433,10 @@ impl Life {
                     );
                     return Err(Error::verdict(what));
                 }
+                life.check_untouched()?;
+                if let Some(standing) = life.standing.take() {
+                    life.check_second_disk(standing, "the writer")?;
+                }
                 let Ended { at: off, samples, .. } = ended;
                 Ok(Asleep { ticket: attempt.ticket, asked: attempt.asked, off, samples })
             }
@@ -427,7 +448,7 @@ impl Life {
     /// sleep.
     pub fn end_of(&mut self, attempt: Attempt) -> Result<Result<Ran, Asleep>, Error> {
         self.logged(|life| match life.guest.wait(&attempt.ticket, SLEEP) {
-            Ok((answer, _)) => Ok(Ok(ran(answer)?)),
+            Ok((answer, _)) => life.came_back_well(answer).map(Ok),
             Err(Error::Ended { .. }) => life.fall_asleep(attempt).map(Err),
             Err(e) => Err(e),
         })
@@ -435,7 +456,31 @@ impl Life {
 
     /// Waits for the attempt to end in a return; what it said.
     pub fn return_from(&mut self, attempt: &Attempt) -> Result<Ran, Error> {
-        self.logged(|life| ran(life.guest.wait(&attempt.ticket, SLEEP)?.0))
+        self.logged(|life| {
+            let (answer, _) = life.guest.wait(&attempt.ticket, SLEEP)?;
+            life.came_back_well(answer)
+        })
+    }
+
+    fn came_back_well(&mut self, answer: Answer) -> Result<Ran, Error> {
+        // Its kernel may have written since.
+        self.standing = None;
+        self.check_untouched()?;
+        ran(answer)
+    }
+
+    /// Makes sure that nothing was written that is nobody's to write.
+    fn check_untouched(&self) -> Result<(), Error> {
+        self.untouched.check()
+    }
+
+    /// Makes sure that `who` has not written to the second disk, which held
+    /// something of this sum before.
+    fn check_second_disk(&self, before: u64, who: &str) -> Result<(), Error> {
+        match untouched::sum_of_all(&self.second_disk())? == before {
+            true => Ok(()),
+            false => Err(Error::verdict(format!("{who} has written to the second disk"))),
+        }
     }
 
     /// Wakes the guest on a new machine.
@@ -469,6 +514,7 @@ impl Life {
                 }
                 answer => answer?,
             };
+            life.check_untouched()?;
             Ok(Awake { said: ran(answer)?, started, answered })
         })
     }
@@ -484,7 +530,12 @@ impl Life {
     /// Starts a reader that is expected to refuse, in words that contain
     /// `reason`, and to power off.
     pub fn be_refused(&mut self, setup: &Setup, reason: &str) -> Result<(), Error> {
-        Self::refused(setup, &self.folder, reason)
+        self.logged(|life| {
+            let second = untouched::sum_of_all(&life.second_disk())?;
+            Self::refused(setup, &life.folder, reason)?;
+            life.check_untouched()?;
+            life.check_second_disk(second, "the reader")
+        })
     }
 
     /// The same without a guest that sleeps; logs go to `folder`.
@@ -574,11 +625,16 @@ impl Life {
     }
 
     /// Ends the life as it is, and removes the disks.
-    pub fn abandon(self) -> Result<(), Error> {
+    pub fn abandon(mut self) -> Result<(), Error> {
+        // A machine that still runs is in the middle of nothing that matters.
+        self.machine = None;
+        self.logged(|life| life.check_untouched())?;
         if self.options.keep_disks {
             return Ok(());
         }
-        let mut files = vec![self.target_disk(), self.second_disk(), self.folder.join(INITRAMFS)];
+        let mut files =
+            [SECOND_DISK_IMAGE, BYSTANDER, INITRAMFS].map(|name| self.folder.join(name)).to_vec();
+        files.push(self.target_disk());
         files.extend(self.options.by_reader.then(|| self.folder.join(BOOT_DISK)));
         files.iter().try_for_each(|file| {
             std::fs::remove_file(file).map_err(Error::host(format!("removing {}", file.display())))
@@ -588,6 +644,11 @@ impl Life {
     /// The target's disk image on the host.
     pub fn target_disk(&self) -> PathBuf {
         target_disk(&self.options, &self.folder)
+    }
+
+    /// What nobody may write.
+    pub fn untouched(&self) -> &Untouched {
+        &self.untouched
     }
 
     /// A page of the target, as the host sees it.
@@ -660,8 +721,15 @@ fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
     };
     let boot_disk =
         Disk { file: folder.join(BOOT_DISK), serial: Life::BOOT_SERIAL.into(), ..second.clone() };
+    let bystander = Disk {
+        file: folder.join(BYSTANDER),
+        kind: options.bystander.unwrap_or(options.disk),
+        serial: BYSTANDER_SERIAL.into(),
+        ..second.clone()
+    };
     let mut disks = vec![target, second];
     disks.extend(options.by_reader.then_some(boot_disk));
+    disks.push(bystander);
     Setup {
         chipset: options.chipset,
         firmware: options.firmware,

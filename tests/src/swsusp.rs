@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::fill::Fill;
 use crate::life::{Asleep, Life, Options};
+use crate::qemu::DiskKind;
 use dormouse_guest::protocol::Call;
 use serde::Serialize;
 
@@ -24,6 +25,8 @@ pub struct Swsusp {
 /// What a guest has to be like.
 pub fn options(options: &Options, compressed: bool) -> Options {
     let mut options = Options { keep_disks: false, ..options.clone() };
+    // `resume=` names the target before there is a guest to ask.
+    options.bystander = Some(DiskKind::VirtioBlk);
     options.command_line += &format!(" resume={} resumewait", options.target_name());
     if !compressed {
         options.command_line += " hibernate=nocompress";

@@ -23,7 +23,7 @@ fn it_works_with_virtio_blk_on_q35() -> Result<(), Failure> {
     let chipset = Chipset::Q35;
     round_trip(
         "virtio-blk-q35",
-        Options { disk: DiskKind::VirtioBlk, chipset, ..Options::default() },
+        Options { disk: DiskKind::VirtioBlk, chipset, partition: true, ..Options::default() },
     )
 }
 
@@ -35,7 +35,7 @@ fn it_works_with_ahci_on_q35() -> Result<(), Failure> {
 
 #[test]
 fn it_works_with_ahci_on_pc() -> Result<(), Failure> {
-    round_trip("ahci-pc", Options { disk: DiskKind::Ahci, ..Options::default() })
+    round_trip("ahci-pc", Options { disk: DiskKind::Ahci, partition: true, ..Options::default() })
 }
 
 #[test]

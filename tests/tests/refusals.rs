@@ -1,8 +1,10 @@
 //! What must not be done is not done, and the message says why.
 
 use dormouse_handoff::image::State;
-use dormouse_tests::qemu::Setup;
-use dormouse_tests::{Artefacts, Failure, Fill, Life, Options, SECOND_DISK, scenario};
+use dormouse_tests::qemu::{Boot, Setup};
+use dormouse_tests::{Artefacts, Error, Failure, Fill, Life, Options, SECOND_DISK, scenario};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// `dormouse`'s exit status where it refuses before anything is changed.
 const REFUSED: i32 = 3;
@@ -38,16 +40,41 @@ fn a_machine_unlike_the_one_that_slept_does_not_wake_it() -> Result<(), Failure>
     let before = life.fill(&Fill::light())?;
     let asleep = scenario::sleep(&mut life, &[])?;
     let reader = life.reader();
-    for other in [
-        Setup { memory_mib: 768, ..reader.clone() },
-        Setup { cpu: "qemu64".into(), ..reader.clone() },
-    ] {
-        life.be_refused(&other, "this machine is not as the image needs it")?;
+    let with = |more: &[&str]| Setup {
+        more: reader.more.iter().cloned().chain(more.iter().map(|w| (*w).to_owned())).collect(),
+        ..reader.clone()
+    };
+    let build = another_build(&artefacts, &life.folder)?;
+    let others = [
+        (Setup { memory_mib: 768, ..reader.clone() }, "RAM at 0x3"),
+        (with(&["-machine", "max-ram-below-4g=512M"]), "RAM at 0x2"),
+        (Setup { cpu: "qemu64".into(), ..reader.clone() }, "the processor's signature is"),
+        (Setup { cpu: "max,aes=off".into(), ..reader.clone() }, "CPUID 1 ECX, bits 0x2000000"),
+        (with(&["-device", "pvpanic"]), "ACPI tables (DSDT) have changed"),
+        (reader.booting(Boot::Writer(build)), "written by another build of writer.elf"),
+    ];
+    for (other, reason) in others {
+        life.be_refused(&other, reason)?;
         scenario::image(&life)?.header(State::Valid)?;
     }
+    let what_to_do = "`dormouse discard` gives up what sleeps there";
+    life.be_refused(&with(&["-device", "pvpanic"]), what_to_do)?;
+    // The same machine all the same: it wakes.
     scenario::wake(&mut life, &asleep, &before)?;
     life.finish()?;
     Ok(())
+}
+
+/// Another build of the reader: one that says something else at its end.
+fn another_build(artefacts: &Artefacts, folder: &Path) -> Result<PathBuf, Error> {
+    let mut elf = fs::read(artefacts.writer()).map_err(Error::host("reading writer.elf"))?;
+    let words = b"nothing was brought back";
+    let place = elf.windows(words.len()).position(|window| window == words);
+    let place = place.ok_or_else(|| Error::verdict("the reader has other words"))?;
+    elf[place] = b'N';
+    let file = folder.join("another-build.elf");
+    fs::write(&file, elf).map_err(Error::host("writing another build"))?;
+    Ok(file)
 }
 
 #[test]

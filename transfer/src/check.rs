@@ -24,6 +24,17 @@ const FEATURE_WORDS: [&str; 8] = [
 /// OSPKE (7.0 ECX 4), and the x2APIC and APIC mirrors of AMD (0x80000001 EDX 9).
 const NOT_FEATURES: [u32; 8] = [1 << 27, 1 << 9, 0, 1 << 4, 0, 0, 1 << 9, 0];
 
+/// Both: where neither machine nor memory fits, the error names what is wrong with
+/// each.
+pub fn both(machine: Result<(), Error>, memory: Result<(), Error>) -> Result<(), Error> {
+    match (machine, memory) {
+        (Err(Error::Machine(machine)), Err(Error::Machine(memory))) => {
+            Err(Error::Machine(format!("{machine}; {memory}")))
+        }
+        (machine, memory) => machine.and(memory),
+    }
+}
+
 /// Whether the machine `present` is the one, or as good as the one, that the
 /// image `needs`. ACPI facts count where both sides know them.
 pub fn machine(needs: &Machine, present: &Machine) -> Result<(), Error> {
@@ -124,6 +135,20 @@ mod tests {
         assert!(refusal(|m| m.cpu_features[2] = 0x7f).contains("7.0 EBX, bits 0x80"));
         assert!(refusal(|m| m.hardware_signature = 1).contains("signature"));
         assert!(refusal(|m| m.dsdt_checksum = 1).contains("DSDT"));
+    }
+
+    #[test]
+    fn what_differs_twice_is_named_twice() {
+        let differs = |what: &str| Err(Error::Machine(what.into()));
+        both(Ok(()), Ok(())).unwrap();
+        for (machine, memory, words) in [
+            (differs("DSDT"), Ok(()), "needs it: DSDT"),
+            (Ok(()), differs("RAM"), "needs it: RAM"),
+            (differs("DSDT"), differs("RAM"), "needs it: DSDT; RAM"),
+        ] {
+            let error = both(machine, memory).unwrap_err().to_string();
+            assert!(error.ends_with(words), "{error}");
+        }
     }
 
     #[test]

@@ -162,6 +162,7 @@ fn prepare_return(way_back: Option<&WayBack>) -> Result<Back, Error> {
         pat: state.pat,
         gdt: way_back.map(|way| way.gdt).filter(|&gdt| gdt != 0).unwrap_or(plan::FIXED_GDT),
         gdt_limit: GDT_LIMIT,
+        program: window::program(),
         platform: PlatformState::default(),
     };
     failure::can_return(way_out(&jump_back), None);

@@ -478,6 +478,9 @@ pub struct JumpBack {
     pub gdt: u64,
     /// Bytes of that GDT minus one.
     pub gdt_limit: u64,
+    /// Checksum of the program that wrote the image. What the old kernel has of
+    /// it, and enters at its next jump, is that same one.
+    pub program: u64,
     /// What firmware does not bring back.
     pub platform: PlatformState,
 }

@@ -16,6 +16,7 @@ use crate::artefacts::Artefacts;
 use crate::error::Error;
 use crate::life::Options;
 use crate::main_job::Progress;
+use crate::qemu::DiskKind;
 use std::path::PathBuf;
 
 /// A part of the measurements.
@@ -61,7 +62,9 @@ impl Bench<'_> {
 
     /// A guest's options, as all parts have them.
     fn options(&self) -> Options {
-        Options { target_folder: Some(self.disks.clone()), ..Options::default() }
+        // Some of what is compared names the target before there is a guest to ask.
+        let bystander = Some(DiskKind::VirtioBlk);
+        Options { target_folder: Some(self.disks.clone()), bystander, ..Options::default() }
     }
 
     fn step(&self, words: &str) {

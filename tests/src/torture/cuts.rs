@@ -8,7 +8,7 @@
 //! replayed but live: a machine is killed at some instant.
 
 use super::replay::{self, Kept, Replay, SECTOR};
-use super::sleeper::{Disks, Found, Sleeper};
+use super::sleeper::{BYSTANDER, Disks, Found, Sleeper};
 use super::write_log::{Entry, WriteLog};
 use super::{Case, Outcome, Torture, Work};
 use crate::artefacts::Artefacts;
@@ -131,8 +131,8 @@ pub fn run(
 fn record(life: &mut Life, progress: &dyn Progress) -> Result<Recording, Error> {
     progress.step("recording a hibernation and a wake-up");
     // So that a page is kept, and put back at the end.
-    let target = life.target()?;
-    scenario::said(&life.guest.run(&["mkswap", &target])?, 0, &[])?;
+    let name = life.target()?;
+    scenario::said(&life.guest.run(&["mkswap", &name])?, 0, &[])?;
     let before = life.fill(&FILL)?;
     scenario::sleep_and_wake(life, &before)?;
     let attempt = life.hibernate(&["--test-wait", "before-write"])?;
@@ -156,7 +156,7 @@ fn record(life: &mut Life, progress: &dyn Progress) -> Result<Recording, Error> 
     std::fs::remove_file(all.path()).map_err(Error::host("removing the replayed disk"))?;
     replay::copy(&life.second_disk(), &asleep_second)?;
 
-    let sleeper = Sleeper::of(life, &asleep, &before)?;
+    let sleeper = Sleeper::of(life, &asleep, &before, name)?;
     let mut reader = life.reader();
     reader.paused = true;
     let (mut machine, line) = Machine::start(&reader, &life.folder)?;
@@ -289,7 +289,7 @@ fn judge_all(
         disk.revert()?;
         work.done(case, progress);
     }
-    for name in ["target.raw", "target.qcow2", "second.qcow2", "second.flat"] {
+    for name in ["target.raw", "target.qcow2", "second.qcow2", "second.flat", BYSTANDER] {
         // Which of them there are depends on what was chosen.
         let _ = std::fs::remove_file(folder.join(name));
     }
@@ -318,11 +318,11 @@ fn judge(
             case.expected = Some(if valid { Outcome::Woke } else { Outcome::Refused });
             // Once the old kernel may have run again, the second disk moved on.
             let second = if *phase == Phase::WakeUp && !valid { woken } else { asleep };
-            let disks = Disks::over(folder, disk.path(), second)?;
+            let disks = Disks::over(sleeper, folder, disk.path(), second)?;
             (sleeper.wake(&disks)?, disks)
         }
         Cut::Live { phase, milliseconds } => {
-            let disks = Disks::over(folder, disk.path(), asleep)?;
+            let disks = Disks::over(sleeper, folder, disk.path(), asleep)?;
             let instant = Duration::from_millis(*milliseconds);
             let found = match phase {
                 Phase::Hibernation => sleeper.cut_while_hibernating(&disks, instant)?,

@@ -2,7 +2,7 @@
 //! them in words, and wakes what is damaged only where nothing depends on it.
 
 use super::replay::{self, Replay, SECTOR};
-use super::sleeper::{Disks, Found, Sleeper};
+use super::sleeper::{BYSTANDER, Disks, Found, Sleeper};
 use super::{Case, Outcome, Torture, Work};
 use crate::artefacts::Artefacts;
 use crate::error::Error;
@@ -29,6 +29,7 @@ pub fn run(
     let work = Work::over(numbers.len());
     let mut life = Life::begin(artefacts, &format!("torture-flips-{}", options.disk), options)?;
     let before = life.fill(&FILL)?;
+    let target = life.target()?;
     let folder = life.folder.clone();
     let (older, newer) = (folder.join("older.raw"), folder.join("newer.raw"));
     let asleep = scenario::sleep(&mut life, &[])?;
@@ -36,7 +37,7 @@ pub fn run(
     scenario::wake(&mut life, &asleep, &before)?;
     let asleep = scenario::sleep(&mut life, &[])?;
     let header = scenario::image(&life)?.header(State::Valid)?;
-    let sleeper = Sleeper::of(&mut life, &asleep, &before)?;
+    let sleeper = Sleeper::of(&mut life, &asleep, &before, target)?;
     let mut disk = Replay::new(&life.target_disk(), &newer)?;
     let bytes = std::fs::metadata(&newer).map_err(Error::host("the disk's size"))?.len();
     for number in numbers {
@@ -48,8 +49,8 @@ pub fn run(
         let second = life.second_disk();
         let judged = damage.apply(&mut disk, &older, &mut case, &mut rng).and_then(|()| {
             let disks = match damage.cut_to {
-                Some(bytes) => Disks::shorter(&folder, disk.path(), &second, bytes)?,
-                None => Disks::over(&folder, disk.path(), &second)?,
+                Some(bytes) => Disks::shorter(&sleeper, &folder, disk.path(), &second, bytes)?,
+                None => Disks::over(&sleeper, &folder, disk.path(), &second)?,
             };
             sleeper.wake(&disks)
         });
@@ -66,7 +67,8 @@ pub fn run(
     // The undamaged image is as good as ever.
     scenario::wake(&mut life, &asleep, &before)?;
     life.finish()?;
-    for file in [older, newer, folder.join("target.qcow2"), folder.join("second.qcow2")] {
+    let copies = ["target.qcow2", "second.qcow2", BYSTANDER].map(|name| folder.join(name));
+    for file in copies.into_iter().chain([older, newer]) {
         std::fs::remove_file(&file).map_err(Error::host(format!("{}", file.display())))?;
     }
     Ok(work)

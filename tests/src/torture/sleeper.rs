@@ -9,6 +9,7 @@ use crate::guest::{Guest, Ticket, ran};
 use crate::life::{Asleep, Life};
 use crate::qemu::{Format, Machine, Setup};
 use crate::scenario;
+use crate::untouched::Untouched;
 use dormouse_guest::protocol::Call;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +17,9 @@ use std::time::Duration;
 /// How long a reader may take to power off or to wake the guest, checks of the
 /// guest included.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The copy of the disk that nobody touches, in each folder.
+pub const BYSTANDER: &str = "bystander.raw";
 
 /// Everything that waking a copy takes.
 pub struct Sleeper {
@@ -25,13 +29,16 @@ pub struct Sleeper {
     ticket: Ticket,
     before: Baseline,
     target: String,
+    untouched: Untouched,
 }
 
-/// Both disks of one copy, as overlays.
+/// The disks of one copy: overlays, and one that nobody touches.
 pub struct Disks {
     folder: PathBuf,
     target: PathBuf,
     second: PathBuf,
+    bystander: PathBuf,
+    untouched: Untouched,
 }
 
 /// What a reader did.
@@ -50,8 +57,13 @@ pub struct Woken {
 
 impl Sleeper {
     /// The guest of `life`, which fell asleep and has to be equal to `before`
-    /// when it wakes.
-    pub fn of(life: &mut Life, asleep: &Asleep, before: &Baseline) -> Result<Self, Error> {
+    /// when it wakes. It calls the disk `target` to which it went.
+    pub fn of(
+        life: &mut Life,
+        asleep: &Asleep,
+        before: &Baseline,
+        target: String,
+    ) -> Result<Self, Error> {
         let guest = life.guest.detached()?;
         Ok(Self {
             reader: life.reader(),
@@ -59,13 +71,16 @@ impl Sleeper {
             guest,
             ticket: asleep.ticket.clone(),
             before: before.clone(),
-            target: life.options.target_name().into(),
+            target,
+            untouched: life.untouched().clone(),
         })
     }
 
     /// Starts a reader; what it did.
     pub fn wake(&self, disks: &Disks) -> Result<Found, Error> {
-        self.wake_from(disks, &self.guest, &self.ticket)
+        let found = self.wake_from(disks, &self.guest, &self.ticket)?;
+        disks.untouched.check()?;
+        Ok(found)
     }
 
     fn wake_from(&self, disks: &Disks, guest: &Guest, ticket: &Ticket) -> Result<Found, Error> {
@@ -140,19 +155,32 @@ impl Woken {
 }
 
 impl Disks {
-    /// Fresh overlays in `folder` over both disk images.
-    pub fn over(folder: &Path, target: &Path, second: &Path) -> Result<Self, Error> {
+    /// Fresh overlays in `folder` over both disk images of a sleeper.
+    pub fn over(
+        sleeper: &Sleeper,
+        folder: &Path,
+        target: &Path,
+        second: &Path,
+    ) -> Result<Self, Error> {
         let overlay = |name: &str, over: &Path| {
             let file = folder.join(name);
             replay::overlay(over, &file).map(|()| file)
         };
         let (target, second) = (overlay("target.qcow2", target)?, overlay("second.qcow2", second)?);
-        Ok(Self { folder: folder.into(), target, second })
+        let bystander = folder.join(BYSTANDER);
+        let untouched = sleeper.untouched.of_copy(&bystander)?;
+        Ok(Self { folder: folder.into(), target, second, bystander, untouched })
     }
 
     /// The same with a target that ends after `bytes` bytes.
-    pub fn shorter(folder: &Path, target: &Path, second: &Path, bytes: u64) -> Result<Self, Error> {
-        let disks = Self::over(folder, target, second)?;
+    pub fn shorter(
+        sleeper: &Sleeper,
+        folder: &Path,
+        target: &Path,
+        second: &Path,
+        bytes: u64,
+    ) -> Result<Self, Error> {
+        let disks = Self::over(sleeper, folder, target, second)?;
         replay::short_overlay(target, &disks.target, bytes)?;
         Ok(disks)
     }
@@ -163,6 +191,9 @@ impl Disks {
         for (disk, file) in setup.disks.iter_mut().zip([&self.target, &self.second]) {
             disk.file = file.clone();
             disk.format = Format::Overlay;
+        }
+        if let Some(disk) = setup.disks.last_mut() {
+            disk.file = self.bystander.clone();
         }
         Machine::start(&setup, &self.folder)
     }

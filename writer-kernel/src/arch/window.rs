@@ -1,5 +1,6 @@
 //! The window: where this program lies, virtually and physically.
 
+use dormouse_handoff::checksum;
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 
 /// The virtual address that this program is linked at (`link.ld`).
@@ -11,6 +12,7 @@ unsafe extern "C" {
     static __window_end: u8;
     static __image_end: u8;
     static __rodata_start: u8;
+    static __rodata_end: u8;
     static __data_start: u8;
     static main_stack_guard: u8;
 }
@@ -40,6 +42,15 @@ pub fn unloaded() -> usize {
     let rest = unsafe { core::slice::from_raw_parts(rest, words) };
     let pages = rest.chunks(PAGE_SIZE as usize / size_of::<u64>());
     pages.filter(|page| page.iter().any(|word| *word != 0)).count()
+}
+
+/// Checksum of this program's code and constants: what tells one build from
+/// another, wherever it was loaded and whatever plan was stamped into it.
+pub fn program() -> u64 {
+    let start = &raw const __window_start;
+    let bytes = (&raw const __rodata_end) as usize - start as usize;
+    // SAFETY: mapped for reading, and nobody writes there.
+    checksum::plain(unsafe { core::slice::from_raw_parts(start, bytes) })
 }
 
 /// The physical address of something in this program: static, stack or heap.

@@ -62,6 +62,13 @@ enum Error {
     NoImage,
     /// More than one disk does.
     Several(usize),
+    /// Another build of this program wrote the image.
+    OtherBuild {
+        /// Checksum of the one that did.
+        needed: u64,
+        /// Checksum of this one.
+        here: u64,
+    },
     /// The image needs something else of this program or machine.
     Unfit(&'static str),
 }
@@ -78,6 +85,11 @@ impl core::fmt::Display for Error {
                 f,
                 "{n} valid images were found, and only one can be the session that was put to \
                  sleep last: boot normally and throw the others away with `dormouse discard`"
+            ),
+            Self::OtherBuild { needed, here } => write!(
+                f,
+                "the image was written by another build of writer.elf ({needed:016x}; this one \
+                 is {here:016x}): start the reader of that build"
             ),
             Self::Unfit(what) => write!(f, "{what}"),
         }
@@ -219,6 +231,10 @@ fn wake_or_give_up(mut reader: Reader) -> ! {
         let Some(older) = reader.pass_over(&error) else { break error };
         log::warn!("going back to generation {older} of the snapshot");
     };
+    log::info!(
+        "nothing was brought back: `dormouse inspect` tells what lies on a disk, `dormouse \
+         discard` gives up what sleeps there"
+    );
     let mmio = reader.mmio();
     // SAFETY: `wake` dropped every driver that it opened, after which no device
     // uses their memory.
@@ -271,8 +287,14 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
     if plan.framebuffer.is_there() && plan.framebuffer != *reader.boot.framebuffer() {
         log::warn!("the screen is not set up as it was: a console there may show nothing");
     }
-    check::machine(&plan.machine, &reader.firmware.machine())?;
-    check::memory(plan.memory(), |kind| reader.boot.memory(kind))?;
+    let program = window::program();
+    if opened.jump_back.program != program {
+        return Err(Error::OtherBuild { needed: opened.jump_back.program, here: program });
+    }
+    check::both(
+        check::machine(&plan.machine, &reader.firmware.machine()),
+        check::memory(plan.memory(), |kind| reader.boot.memory(kind)),
+    )?;
     if plan.window_bytes != window::bytes() {
         return Err(Error::Unfit(
             "the image was written by another version of writer.elf: boot with that one",
