@@ -389,6 +389,7 @@ impl Life {
 
     /// Begins a program that puts the guest to sleep.
     pub fn attempt(&mut self, argv: &[&str]) -> Result<Attempt, Error> {
+        self.standing = None;
         let argv = argv.iter().map(|word| (*word).to_owned()).collect();
         let ticket = self.guest.ask(Call::Run { argv })?;
         Ok(Attempt { ticket, asked: Instant::now() })
@@ -463,8 +464,6 @@ impl Life {
     }
 
     fn came_back_well(&mut self, answer: Answer) -> Result<Ran, Error> {
-        // Its kernel may have written since.
-        self.standing = None;
         self.check_untouched()?;
         ran(answer)
     }
@@ -559,8 +558,18 @@ impl Life {
         &mut self,
         work: impl FnOnce(&mut Guest) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let setup = self.setup.clone();
+        self.beside_on(&setup, work)
+    }
+
+    /// The same on a machine like this.
+    pub fn beside_on<T>(
+        &mut self,
+        setup: &Setup,
+        work: impl FnOnce(&mut Guest) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         self.logged(|life| {
-            let (machine, line) = Machine::start(&life.setup, &life.folder)?;
+            let (machine, line) = Machine::start(setup, &life.folder)?;
             let mut guest = Guest::greet(line, BOOT)?;
             let result = work(&mut guest)?;
             guest.ask(Call::PowerOff)?;

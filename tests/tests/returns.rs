@@ -1,7 +1,7 @@
 //! A failed hibernation is a return: whatever goes wrong before the commit,
 //! the user has the running system again, and a message that says why.
 
-use dormouse_tests::qemu::{Ended, Machine};
+use dormouse_tests::qemu::{Chipset, DiskKind, Ended, Machine};
 use dormouse_tests::{
     Artefacts, Attempt, BEFORE_WRITE, Error, Failure, Fill, Life, Options, scenario,
 };
@@ -84,11 +84,17 @@ fn the_users_key_and_an_nmi_are_returns() -> Result<(), Failure> {
     for (interrupt, word) in INTERRUPTIONS {
         let attempt = life.hibernate(&["--test-wait", "before-write"])?;
         life.standstill(&attempt, BEFORE_WRITE)?;
+        let shown = life.serial_log()?.len();
         interrupt(life.machine()?)?;
         let ran = life.return_from(&attempt)?;
         life.logged(|_| scenario::said(&ran, 1, &[word]))?;
         scenario::well(&mut life, &before)?;
+        // On the screen as well, where the user who pressed the key looks.
+        let shown = life.serial_log()?.split_off(shown);
+        assert!(shown.contains(word) && shown.contains("nothing was lost"), "{shown}");
     }
+    assert!(life.serial_log()?.contains("press Esc or q to go back"), "nobody was told how");
+    scenario::sleep_and_wake(&mut life, &before)?;
 
     // The monitor: to come back once everything is written, to come back at once.
     for (command, word) in [("return", "as the monitor was told"), ("abort", "the user's key")] {
@@ -159,6 +165,27 @@ fn where_the_power_does_not_go_off_the_machine_is_reset_and_the_image_wakes() ->
         let asleep = life.go_down(attempt, Ended::RESET)?;
         scenario::wake(&mut life, &asleep, &before)?;
     }
+    life.finish()?;
+    Ok(())
+}
+
+/// A microvm has neither port 0xcf9 nor a keyboard controller.
+#[test]
+fn where_nothing_switches_it_off_a_message_says_that_it_is_safe() -> Result<(), Failure> {
+    let artefacts = Artefacts::from_environment()?;
+    let options = Options {
+        chipset: Chipset::Microvm,
+        disk: DiskKind::VirtioBlk,
+        qemu: ["-global", "virtio-mmio.force-legacy=false"].map(str::to_owned).to_vec(),
+        ..Options::default()
+    };
+    let mut life = Life::begin(&artefacts, "no-switch", options)?;
+    let before = life.fill(&Fill::light())?;
+    let attempt = life.hibernate(&["--test-plan", "power=dead"])?;
+    life.standstill(&attempt, "does not reset either: it is safe to switch it off by hand")?;
+    life.cut_power();
+    let asleep = attempt.in_its_image();
+    scenario::wake(&mut life, &asleep, &before)?;
     life.finish()?;
     Ok(())
 }

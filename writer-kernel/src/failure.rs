@@ -2,7 +2,8 @@
 //!
 //! Expected errors come here as values, at the end of the writer's story.
 //! Panics, exceptions and NMIs come from anywhere: then the device's driver may
-//! be in the middle of something, so bus mastering is taken from every device,
+//! be in the middle of something, so bus mastering is taken from every device, the
+//! one in use is reset by its registers (it must not go on with anything later),
 //! and the old kernel, which puts PCI's configuration back and resets its
 //! controllers on its return, does the rest.
 

@@ -29,6 +29,7 @@ pub const FOR_GUESTS: &[Need] = &[
     Need("grub-common", "/usr/bin/grub-mkrescue"),
     Need("grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi/multiboot2.mod"),
     Need("grub-pc-bin", "/usr/lib/grub/i386-pc/multiboot2.mod"),
+    Need("initramfs-tools", "/usr/sbin/mkinitramfs"),
     Need("kexec-tools", "/sbin/kexec"),
     // A kernel without the door; its package's links.
     Need("linux-image-cloud-amd64", "/usr/share/doc/linux-image-cloud-amd64"),
