@@ -200,6 +200,9 @@ pub enum TestPlan {
 /// An I/O port at which QEMU's machines have nothing.
 const NOBODYS_PORT: u64 = 0xeee0;
 
+/// The address space of I/O ports (ACPI 6.5 §5.2.3.2).
+const SYSTEM_IO: u32 = 1;
+
 impl TestPlan {
     /// Makes the change.
     pub fn apply(&self, plan: &mut Plan) {
@@ -217,8 +220,12 @@ impl TestPlan {
             Self::ExtentBlocks(blocks) => plan.extents[0].blocks = *blocks,
             Self::SleepType(number) => plan.power.s5_type_a = *number,
             Self::DeadPower => {
-                plan.power.pm1a_control.address = NOBODYS_PORT;
-                plan.power.reset = plan.power.pm1a_control;
+                let power = &mut plan.power;
+                for register in
+                    [&mut power.pm1a_control, &mut power.sleep_control, &mut power.reset]
+                {
+                    (register.space, register.address) = (SYSTEM_IO, NOBODYS_PORT);
+                }
             }
             Self::Framebuffer(address) => plan.framebuffer.address = PhysAddr(*address),
         }
