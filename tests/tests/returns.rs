@@ -94,7 +94,6 @@ fn the_users_key_and_an_nmi_are_returns() -> Result<(), Failure> {
         assert!(shown.contains(word) && shown.contains("nothing was lost"), "{shown}");
     }
     assert!(life.serial_log()?.contains("press Esc or q to go back"), "nobody was told how");
-    scenario::sleep_and_wake(&mut life, &before)?;
 
     // The monitor: to come back once everything is written, to come back at once.
     for (command, word) in [("return", "as the monitor was told"), ("abort", "the user's key")] {
