@@ -29,6 +29,10 @@ const COMMAND_LINE: &str = "console=ttyS0,115200 panic=-1 random.trust_cpu=on no
 /// How long a guest may take to boot.
 const BOOT: Duration = Duration::from_secs(90);
 
+/// The same with U-Boot, which reads kernel and initramfs two bytes at a time:
+/// most of a minute where the host has nothing else to do.
+const BOOT_BY_U_BOOT: Duration = Duration::from_secs(360);
+
 /// How long a hibernation or a wake-up may take before it counts as hung.
 const SLEEP: Duration = Duration::from_secs(300);
 
@@ -277,7 +281,11 @@ impl Life {
         let setup = setup(&options, &folder, linux);
         setup.prepare(&folder)?;
         let (machine, line) = Machine::start(&setup, &folder)?;
-        let guest = Guest::greet(line, BOOT).map_err(|e| with_log(e, &folder))?;
+        let patience = match setup.firmware {
+            Firmware::UBoot => BOOT_BY_U_BOOT,
+            Firmware::SeaBios | Firmware::Ovmf => BOOT,
+        };
+        let guest = Guest::greet(line, patience).map_err(|e| with_log(e, &folder))?;
         let machine = Some(machine);
         let (mounted, standing) = (false, None);
         Ok(Self { folder, guest, setup, options, machine, reader, mounted, untouched, standing })
