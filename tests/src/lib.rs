@@ -17,6 +17,7 @@ mod inbox;
 mod initramfs;
 pub mod judge;
 pub mod kdump;
+pub mod kiosk;
 mod life;
 mod main_job;
 pub mod qemu;

@@ -712,7 +712,7 @@ impl Life {
 }
 
 /// Bytes of a disk that can take the image of a machine with this much memory.
-fn image_room(memory: u64) -> u64 {
+pub(crate) fn image_room(memory: u64) -> u64 {
     use dormouse_handoff::image::Layout;
     use dormouse_handoff::units::PAGE_SIZE;
     // A partition table takes a MiB at either end.
@@ -779,7 +779,7 @@ fn came_back(said: &Ran) -> Error {
 }
 
 /// Adds the last lines of the folder's serial log.
-fn with_log(error: Error, folder: &Path) -> Error {
+pub(crate) fn with_log(error: Error, folder: &Path) -> Error {
     const LINES: usize = 30;
     if let Error::Logged { .. } = error {
         return error;

@@ -4,8 +4,10 @@
 use dormouse_attacks::{Attack, record};
 use dormouse_guest::protocol::Call;
 use dormouse_handoff::image::{Kind, State};
+use dormouse_tests::kiosk::{Kiosk, Model, Way};
+use dormouse_tests::qemu::Chipset;
 use dormouse_tests::scenario::said;
-use dormouse_tests::{Artefacts, Attempt, Error, Failure, Life, Options, scenario};
+use dormouse_tests::{Artefacts, Attempt, Entry, Error, Failure, Life, Options, scenario};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -212,7 +214,7 @@ fn an_update_cut_at_any_instant_leaves_the_older_snapshot_or_the_newer() -> Resu
         let argv = two.words(&["snapshot", "--reusable"]).join(" ");
         two.life.attempt(&["sh", "-c", &argv])?;
         two.life.machine()?.console.wait_for("target: ", Duration::from_secs(60))?;
-        let instant = Duration::from_millis(rng.u64(0..300));
+        let instant = Duration::from_millis(rng.u64(0..700));
         std::thread::sleep(instant);
         two.life.power_on()?;
         let found = two.life.guest.text(Call::Read { path: "/run/mark".into() });
@@ -230,4 +232,27 @@ fn an_update_cut_at_any_instant_leaves_the_older_snapshot_or_the_newer() -> Resu
     });
     println!("{took_over} of {CUTS} updates were complete");
     Ok(two.life.abandon()?)
+}
+
+#[test]
+fn the_kiosk_answers_at_every_power_on_and_knows_the_moment() -> Result<(), Failure> {
+    let artefacts = Artefacts::from_environment()?;
+    let model = Model { chipset: Chipset::Pc, entry: Entry::Pvh };
+    let kiosk = Kiosk::new(&artefacts, "kiosk-answers", model, None)?;
+    kiosk.put_to_sleep(Way::Dormouse)?;
+    let mut ids = HashSet::new();
+    for before in ["0", "1"] {
+        let (running, took) = kiosk.power_on(Way::Dormouse)?;
+        println!("the first answer after {:.2} s: {took:.2?}", took.total());
+        assert!(running.get("/")?.contains("simply there"));
+        let moment = running.get("/cgi-bin/moment")?;
+        let value = |name: &str| -> String {
+            let line = moment.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        assert_eq!(value("woken-before"), before, "{moment}");
+        assert_eq!(value("cache"), "104857600 bytes", "{moment}");
+        assert!(value("id").len() == 36 && ids.insert(value("id")), "{moment}");
+    }
+    Ok(kiosk.remove()?)
 }

@@ -10,6 +10,7 @@ mod error;
 mod fuzz;
 mod host;
 mod kernel;
+mod kiosk;
 mod miri;
 mod nightly;
 mod paths;
@@ -41,6 +42,7 @@ enum Command {
     Build(build::Build),
     Fuzz(fuzz::Fuzz),
     Kernel(kernel::Kernel),
+    Kiosk(kiosk::KioskCommand),
     Miri(miri::Miri),
     Qemu(qemu::Qemu),
     Report(report::Report),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Build(command) => command.run(),
         Command::Fuzz(command) => command.run(),
         Command::Kernel(command) => command.run(),
+        Command::Kiosk(command) => command.run(),
         Command::Miri(command) => command.run(),
         Command::Qemu(command) => command.run(),
         Command::Report(command) => command.run(),

@@ -1,6 +1,6 @@
 //! What has to be shown, held against what was measured.
 
-use super::report::{Goal, Peer, Report};
+use super::report::{Goal, Peer, Report, Start};
 
 impl Report {
     /// Judges what the report has so far.
@@ -29,7 +29,29 @@ impl Report {
             measured: format!("{} KiB", row.window_kib),
             met: row.window_kib <= 4096,
         }));
+        for ours in self.starts.iter().filter(|start| start.way == "dormouse") {
+            goals.extend(self.against_starts(ours));
+        }
         self.goals = goals;
+    }
+
+    fn against_starts(&self, ours: &Start) -> Vec<Goal> {
+        let own = (ours.reader_s + ours.reading_s) / ours.reading_s;
+        let mut goals = vec![Goal {
+            what: format!("{}: reader entered to the jump in 1.15 × the reading", ours.machine),
+            measured: format!("{own:.2} ×"),
+            met: own <= 1.15,
+        }];
+        let same = |start: &&Start| start.machine == ours.machine && start.way == "cold boot";
+        if let Some(cold) = self.starts.iter().find(same) {
+            let ratio = cold.total_s / ours.total_s;
+            goals.push(Goal {
+                what: format!("{}: answers sooner than after a cold boot, 5 times", ours.machine),
+                measured: format!("{ratio:.1} times"),
+                met: ratio >= 5.0,
+            });
+        }
+        goals
     }
 
     fn against_peers(&self, ours: &Peer) -> Vec<Goal> {

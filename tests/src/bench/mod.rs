@@ -8,9 +8,10 @@ mod measured;
 mod peers;
 mod report;
 mod scale;
+mod starts;
 mod ways;
 
-pub use report::{Ceiling, Cost, Goal, Native, Peer, Report, Scale, Suspend};
+pub use report::{Ceiling, Cost, Goal, Native, Peer, Report, Scale, Start, Suspend};
 
 use crate::artefacts::Artefacts;
 use crate::error::Error;
@@ -32,6 +33,8 @@ pub enum Part {
     Ways,
     /// Instructions for each page.
     Cpu,
+    /// Power-on to the first answer.
+    Starts,
 }
 
 /// What there is to measure with.
@@ -56,6 +59,7 @@ impl Bench<'_> {
             Part::Scale => report.scale = self.scale()?,
             Part::Ways => report.suspend = self.ways()?,
             Part::Cpu => report.cpu = self.cpu()?,
+            Part::Starts => report.starts = self.starts()?,
         }
         Ok(())
     }

@@ -24,6 +24,8 @@ pub struct Report {
     pub cpu: Vec<Cost>,
     /// The same steps on the host's own processor.
     pub native: Vec<Native>,
+    /// From power-on to the first answer.
+    pub starts: Vec<Start>,
     /// What has to be shown, and whether it was.
     pub goals: Vec<Goal>,
 }
@@ -149,6 +151,29 @@ pub struct Native {
     pub stage: String,
     /// Bytes of pages in a nanosecond.
     pub gb_s: f64,
+}
+
+/// A way for a web server to be there after power-on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Start {
+    /// The machine, its firmware, who starts the reader.
+    pub machine: String,
+    /// `cold boot`, `swsusp`, `dormouse`.
+    pub way: String,
+    /// Seconds from QEMU's start to the first answer; what follows adds up to it.
+    pub total_s: f64,
+    /// Until the reader's first word; for Linux part of `kernel_s`.
+    pub firmware_s: f64,
+    /// The reader, but for the reading.
+    pub reader_s: f64,
+    /// Reading pages into place.
+    pub reading_s: f64,
+    /// Linux: booting, or from the jump until its programs run.
+    pub kernel_s: f64,
+    /// From there to the answer.
+    pub service_s: f64,
+    /// MiB that the reader read.
+    pub read_mib: u64,
 }
 
 /// Something that has to be shown.

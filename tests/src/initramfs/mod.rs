@@ -35,6 +35,32 @@ pub fn write(artefacts: &Artefacts, more: &[(PathBuf, PathBuf)], file: &Path) ->
     root.write(file)
 }
 
+/// Writes the root of the kiosk whose files are in `source`.
+pub fn write_kiosk(artefacts: &Artefacts, source: &Path, file: &Path) -> Result<(), Error> {
+    let mut root = Root::with_console();
+    root.add(Path::new("/init"), &source.join("init"))?;
+    for directory in ["proc", "sys", "run", "srv"] {
+        root.archive.directory(directory);
+        root.directories.insert(directory.into());
+    }
+    for (path, from) in [
+        ("/usr/bin/dormouse", artefacts.cli()),
+        ("/usr/lib/dormouse/writer.elf", artefacts.writer()),
+        ("/bin/busybox", Path::new("/bin/busybox")),
+    ] {
+        root.add(Path::new(path), from)?;
+    }
+    FROM_HOST.iter().try_for_each(|program| root.add_program(Path::new(program)))?;
+    for (path, from) in [
+        ("/etc/dormouse/wake.d/50-moment", "wake.d/50-moment"),
+        ("/srv/www/index.html", "www/index.html"),
+        ("/srv/www/cgi-bin/moment", "www/cgi-bin/moment"),
+    ] {
+        root.add(Path::new(path), &source.join(from))?;
+    }
+    root.write(file)
+}
+
 /// Writes the initramfs of a crash kernel to `file`.
 pub fn write_for_dump(artefacts: &Artefacts, file: &Path) -> Result<(), Error> {
     let mut root = Root::with_init(artefacts)?;

@@ -49,6 +49,8 @@ enum PartArgument {
     Ways,
     /// Instructions for each page, and each step on the host's own processor
     Cpu,
+    /// A web server from power-on to its first answer
+    Starts,
 }
 
 impl PartArgument {
@@ -59,6 +61,7 @@ impl PartArgument {
             Self::Scale => Part::Scale,
             Self::Ways => Part::Ways,
             Self::Cpu => Part::Cpu,
+            Self::Starts => Part::Starts,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::shell;
-use dormouse_tests::bench::{Peer, Report};
+use dormouse_tests::bench::{Peer, Report, Start};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -48,6 +48,9 @@ pub fn draw(report: &Report, folder: &Path) -> Result<(), Error> {
             report.peers.iter().filter(|peer| peer.memory_mib == memory_mib).collect();
         draw(&format!("writing-{memory_mib}"), &|area| writing(&peers, area))?;
         draw(&format!("phases-{memory_mib}"), &|area| phases(&peers, area))?;
+    }
+    if !report.starts.is_empty() {
+        draw("starts", &|area| starts(&report.starts, area))?;
     }
     if !report.scale.is_empty() {
         draw("scale", &|area| scale(report, area))?;
@@ -187,6 +190,51 @@ fn phases(peers: &[&Peer], area: &Area<'_>) -> Drawn {
     for (i, peer) in peers.iter().enumerate() {
         let y = 42 + ((i as f64 + 0.42) * height) as i32;
         area.draw(&Text::new(peer.system.clone(), (20, y), (FONT, LABEL)))?;
+    }
+    legend(&mut chart, SeriesLabelPosition::LowerRight)
+}
+
+/// One bar for each machine and way, of what took how long.
+fn starts(rows: &[Start], area: &Area<'_>) -> Drawn {
+    let end = rows.iter().fold(0.0, |end: f64, row| end.max(row.total_s));
+    let top = rows.len() as f64;
+    let mut chart = ChartBuilder::on(area)
+        .caption("Power-on to the first answer of a web server", (FONT, TITLE))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(260)
+        .build_cartesian_2d(0.0..end * 1.15, 0.0..top)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .light_line_style(WHITE)
+        .disable_y_axis()
+        .x_desc("seconds")
+        .label_style((FONT, LABEL))
+        .draw()?;
+    let share = |row: &Start, part: usize| {
+        [row.firmware_s, row.reader_s, row.reading_s, row.kernel_s, row.service_s][part]
+    };
+    let names = ["firmware", "reader", "reading", "Linux", "service"];
+    for (part, (name, colour)) in names.into_iter().zip(COLOURS).enumerate() {
+        let bars = rows.iter().enumerate().map(|(i, row)| {
+            let from: f64 = (0..part).map(|before| share(row, before)).sum();
+            let middle = top - i as f64 - 0.5;
+            let corners = [(from, middle - 0.3), (from + share(row, part), middle + 0.3)];
+            Rectangle::new(corners, colour.filled())
+        });
+        chart.draw_series(bars)?.label(name).legend(square(colour));
+    }
+    let totals = rows.iter().enumerate().map(|(i, row)| {
+        let at = (row.total_s + end * 0.01, top - i as f64 - 0.35);
+        Text::new(format!("{:.2} s", row.total_s), at, (FONT, LABEL))
+    });
+    chart.draw_series(totals)?;
+    let height = f64::from(SIZE.1 - 24 - 12 - 44 - 12 - 30) / top;
+    for (i, row) in rows.iter().enumerate() {
+        let y = 42 + ((i as f64 + 0.32) * height) as i32;
+        let words = format!("{}, {}", row.machine, row.way);
+        area.draw(&Text::new(words, (20, y), (FONT, 12)))?;
     }
     legend(&mut chart, SeriesLabelPosition::LowerRight)
 }

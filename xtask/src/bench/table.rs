@@ -108,6 +108,29 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
     for row in &report.native {
         writeln!(text, "  {:<24} {:>7.2} GB/s", row.stage, row.gb_s)?;
     }
+    if !report.starts.is_empty() {
+        writeln!(
+            text,
+            "\nPower-on to the first answer of a web server (s)\n\
+             {:<26} {:<10} {:>6} | {:>8} {:>6} {:>7} {:>6} {:>7} | {:>8}",
+            "machine", "", "total", "firmware", "reader", "reading", "Linux", "service", "read"
+        )?;
+    }
+    for row in &report.starts {
+        writeln!(
+            text,
+            "{:<26} {:<10} {:>6.2} | {:>8.2} {:>6.3} {:>7.3} {:>6.2} {:>7.2} | {:>4} MiB",
+            row.machine,
+            row.way,
+            row.total_s,
+            row.firmware_s,
+            row.reader_s,
+            row.reading_s,
+            row.kernel_s,
+            row.service_s,
+            row.read_mib,
+        )?;
+    }
     writeln!(text)?;
     for goal in &report.goals {
         let mark = if goal.met { "✓" } else { "✗" };

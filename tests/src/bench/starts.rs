@@ -1,0 +1,51 @@
+//! From power-on to the first answer of a web server: `examples/kiosk`.
+
+use super::Bench;
+use super::report::Start;
+use crate::error::Error;
+use crate::kiosk::{Kiosk, Model, Took, Way};
+
+/// Power-ons of each; the one in the middle counts.
+const POWER_ONS: usize = 3;
+
+impl Bench<'_> {
+    /// Each machine, each way.
+    pub(super) fn starts(&self) -> Result<Vec<Start>, Error> {
+        let models = if self.quick { &Model::ALL[..1] } else { &Model::ALL[..] };
+        let mut all = Vec::new();
+        for model in models {
+            for way in [Way::Cold, Way::Swsusp, Way::Dormouse] {
+                self.step(&format!("starts: {}, {}", model.name(), way.name()));
+                all.push(self.start(*model, way)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn start(&self, model: Model, way: Way) -> Result<Start, Error> {
+        let kiosk = Kiosk::new(self.artefacts, "bench-kiosk", model, Some(&self.disks))?;
+        // What Linux hibernated it resumes once.
+        let mut power_ons = Vec::new();
+        for number in 0..POWER_ONS {
+            if number == 0 || way == Way::Swsusp {
+                kiosk.put_to_sleep(way)?;
+            }
+            power_ons.push(kiosk.power_on(way)?.1);
+        }
+        kiosk.remove()?;
+        power_ons.sort_by(|one, other| one.total().total_cmp(&other.total()));
+        let Took { firmware, reader, reading, kernel, service, read_mib } =
+            power_ons[POWER_ONS / 2];
+        Ok(Start {
+            machine: model.name(),
+            way: way.name().into(),
+            total_s: power_ons[POWER_ONS / 2].total(),
+            firmware_s: firmware,
+            reader_s: reader,
+            reading_s: reading,
+            kernel_s: kernel,
+            service_s: service,
+            read_mib,
+        })
+    }
+}
