@@ -1,10 +1,10 @@
 //! What the firmware's tables say, as Linux shows them in
 //! `/sys/firmware/acpi/tables`.
 
-use crate::linux::iomem::MemoryMap;
+use crate::linux::iomem::{self, MemoryMap};
 use crate::system::System;
 use dormouse_handoff::checksum;
-use dormouse_handoff::plan::PowerFacts;
+use dormouse_handoff::plan::{Ecam, MAX_ECAM, PowerFacts};
 use dormouse_handoff::units::PageRange;
 use dormouse_power::PowerError;
 use dormouse_power::methods::{self, Followed};
@@ -37,6 +37,18 @@ pub fn power_facts(system: &System) -> Result<PowerFacts, PowerError> {
         Ok(facts) => facts,
         Err(_) => dormouse_power::facts_by_search(&fadt, &slices(&aml)),
     }
+}
+
+/// Where PCI's configuration space lies in memory: where Linux uses it, which also
+/// knows what AML says (`_CBA`), else as the MCFG table has it; all zero where
+/// nobody says.
+pub fn ecam(system: &System) -> [Ecam; MAX_ECAM] {
+    let mut regions = [Ecam::default(); MAX_ECAM];
+    let iomem = system.text("/proc/iomem").unwrap_or_default();
+    if iomem::ecam(&iomem, &mut regions) == 0 {
+        dormouse_power::ecam_regions(&table(system, "MCFG"), &mut regions);
+    }
+    regions
 }
 
 /// Checksum of the DSDT; 0 where it cannot be read.

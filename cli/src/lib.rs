@@ -14,6 +14,7 @@ pub mod appliance;
 pub mod clock;
 pub mod commands;
 pub mod core_file;
+mod counter;
 pub mod door;
 pub mod elf;
 pub mod entropy;

@@ -9,7 +9,8 @@ use dormouse_handoff::checksum::{self, Nonce};
 use dormouse_handoff::image::Kind;
 use dormouse_handoff::mailbox::PAGES;
 use dormouse_handoff::plan::{
-    self, Action, CheckedPlan, Fault, Flags, Machine, Methods, Plan, PlanError, PowerFacts, Stage,
+    self, Action, CheckedPlan, Ecam, Fault, Flags, MAX_ECAM, Machine, Methods, Plan, PlanError,
+    PowerFacts, Stage,
 };
 use dormouse_handoff::screen::Framebuffer;
 use dormouse_handoff::units::PhysAddr;
@@ -32,6 +33,8 @@ pub struct Circumstances {
     pub rsdp: u64,
     /// The screen that the writer may draw on, if there is one.
     pub framebuffer: Option<Framebuffer>,
+    /// Where PCI's configuration space lies in memory, as far as the tables say.
+    pub ecam: [Ecam; MAX_ECAM],
     /// Where the image goes; `None`: there is no image.
     pub device: Option<Device>,
 }
@@ -74,6 +77,8 @@ pub struct Attempt {
     pub first_page: Page,
     /// The page to put back once the image is used up.
     pub kept_page: Page,
+    /// How fast the time-stamp counter runs, in kHz; 0: not known.
+    pub tsc_khz: u32,
 }
 
 /// The sealed plan.
@@ -110,9 +115,18 @@ pub fn plan(
     plan.window_start = attempt.window;
     plan.window_bytes = attempt.window_bytes;
     plan.direct_map = kernel.direct_map;
+    plan.tsc_khz = attempt.tsc_khz;
     plan.gdt = kernel.gdt;
     plan.rsdp = PhysAddr(circumstances.rsdp);
     plan.framebuffer = circumstances.framebuffer.filter(|_| wishes.screen).unwrap_or_default();
+    // Linux does not believe a table that has registers in RAM either.
+    let in_ram = |region: &Ecam| {
+        let range = region.range();
+        kernel.memory.saved.iter().any(|saved| saved.range.intersection(&range).is_some())
+    };
+    let regions = circumstances.ecam.iter().filter(|region| region.is_usable());
+    let regions = regions.filter(|region| !in_ram(region));
+    regions.zip(&mut plan.ecam).for_each(|(region, room)| *room = *region);
     plan.power = circumstances.power;
     plan.methods = circumstances.methods;
     plan.machine = circumstances.machine;
@@ -166,6 +180,7 @@ mod tests {
             machine: Machine::default(),
             rsdp: 0xf_52e0,
             framebuffer: None,
+            ecam: [Ecam::default(); MAX_ECAM],
             device: Some(Device {
                 path: "/dev/nvme0n1p2".into(),
                 name: "nvme0n1p2".into(),
@@ -204,6 +219,7 @@ mod tests {
             mailbox: std::array::from_fn(|i| PhysAddr(0x200_0000 + i as u64 * 0x3000)),
             first_page: Page([1; 4096]),
             kept_page: Page([2; 4096]),
+            tsc_khz: 2_600_000,
         }
     }
 

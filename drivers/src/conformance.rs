@@ -4,6 +4,7 @@
 //! A driver joins by implementing [`Subject`] in its tests and naming it in
 //! [`conforms!`].
 
+use crate::exercise::exercise;
 use crate::fakes::FakeMachine;
 use crate::guard::Guarded;
 use crate::queue::{BlockQueue, Completion, Direction, Request, Segment, SubmitError};
@@ -45,6 +46,7 @@ macro_rules! conforms {
                 a_device_that_was_shut_down_is_quiet_and_takes_nothing
                 a_driver_that_is_dropped_leaves_its_device_quiet
                 the_memory_that_a_driver_takes_is_bounded
+                a_real_device_would_pass_the_exercise
             );
         }
     };
@@ -342,4 +344,20 @@ pub fn the_memory_that_a_driver_takes_is_bounded<S: Subject>() {
     }
     device.flush().expect("flush");
     assert_eq!(subject.machine().dma_used(), taken, "it grew");
+}
+
+pub fn a_real_device_would_pass_the_exercise<S: Subject>() {
+    let subject = S::new();
+    let mut device = Guarded::new(subject.open());
+    let page_blocks = PAGE_SIZE / u64::from(device.geometry().block_size);
+    let area = Extent { start: Lba(8 * page_blocks), blocks: 512 * page_blocks };
+    let seen = exercise(subject.machine(), &mut device, area).expect("the exercise");
+    assert!(seen.lengths >= 5 && seen.refused >= 9 && seen.unreadable.is_none(), "{seen:?}");
+    assert_eq!(seen.depth, device.geometry().depth);
+    // It is busy when its driver goes.
+    drop(device);
+    assert!(!subject.machine().is_bus_master(subject.address()));
+    assert!(subject.stored(0, 8 * PAGE).iter().all(|byte| *byte == 0), "outside of the extent");
+    let page = patterned(subject.machine(), PAGE, 1);
+    perform(&mut *subject.open(), Direction::Read, 0, &[page]);
 }

@@ -212,6 +212,13 @@ unsafe impl Platform for FakeMachine {
         functions.get(&key(function)).map_or(u32::MAX, |space| space[usize::from(offset / 4)])
     }
 
+    fn pci_segment(&self, index: usize) -> Option<u16> {
+        let functions = self.functions.borrow();
+        let mut segments: Vec<u16> = functions.keys().map(|key| key.0).collect();
+        segments.dedup();
+        segments.get(index).copied()
+    }
+
     fn pci_write(&self, function: PciAddress, offset: u16, value: u32) {
         let mut functions = self.functions.borrow_mut();
         let Some(space) = functions.get_mut(&key(function)) else {

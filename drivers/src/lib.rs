@@ -19,6 +19,7 @@ mod ahci;
 mod conformance;
 mod controllers;
 pub mod dma;
+pub mod exercise;
 #[cfg(any(test, feature = "model"))]
 pub mod fakes;
 #[cfg(any(test, feature = "model"))]

@@ -55,6 +55,11 @@ pub unsafe trait Platform {
     /// Writes a 32-bit register of a function's configuration space.
     fn pci_write(&self, function: PciAddress, offset: u16, value: u32);
 
+    /// The number of the `index`th PCI segment; `None` behind the last one.
+    fn pci_segment(&self, index: usize) -> Option<u16> {
+        (index == 0).then_some(0)
+    }
+
     /// Takes back all DMA memory and all mappings.
     ///
     /// # Safety

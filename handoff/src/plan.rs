@@ -15,6 +15,7 @@ use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 mod checked;
+mod ecam;
 mod methods;
 mod power;
 mod stage;
@@ -22,6 +23,7 @@ mod target;
 mod way_back;
 
 pub use checked::{CheckedPlan, PlanError};
+pub use ecam::{Ecam, MAX_ECAM};
 pub use methods::{MAX_STEPS, Methods, Step, Steps};
 pub use power::{MAX_GPE_BYTES, PowerFacts, Register};
 pub use stage::Stage;
@@ -78,6 +80,9 @@ bitflags! {
         /// Read the image back and compare it with memory before going back
         /// ([`Action::Return`] only).
         const COMPARE = 1 << 8;
+        /// Put the target's driver through its paces first, which overwrites a part
+        /// of the first extent (tests; with [`Action::Return`] and no image only).
+        const EXERCISE = 1 << 9;
     }
 }
 
@@ -265,6 +270,13 @@ pub struct Plan {
     /// The old kernel's VMCOREINFO note, text as it is (Linux
     /// Documentation/admin-guide/kdump/vmcoreinfo.rst).
     pub vmcoreinfo: [u8; MAX_VMCOREINFO],
+    /// How fast the time-stamp counter runs, in kHz, as Linux' clock tells; 0: not
+    /// known. The writer takes it if its own timer does not contradict.
+    pub tsc_khz: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Where PCI's configuration space lies in memory; the rest all zero.
+    pub ecam: [Ecam; MAX_ECAM],
 }
 
 /// Bytes that `.plan` occupies in `writer.elf` and in the image.

@@ -13,8 +13,8 @@ use dormouse_handoff::image::{
 use dormouse_handoff::mailbox::{EntropySources, Head, LogPage, Outcome, Statistics};
 use dormouse_handoff::memory_map::{MemoryKind, MemoryRange};
 use dormouse_handoff::plan::{
-    Action, Fault, Flags, Iommu, Machine, Methods, PciAddress, Plan, PowerFacts, Register, Stage,
-    Step, Steps, Target, Transport, WAY_BACK_OFFSET, WayBack,
+    Action, Ecam, Fault, Flags, Iommu, Machine, Methods, PciAddress, Plan, PowerFacts, Register,
+    Stage, Step, Steps, Target, Transport, WAY_BACK_OFFSET, WayBack,
 };
 use dormouse_handoff::screen::{Channel, Framebuffer};
 use std::fmt::Debug;
@@ -216,6 +216,9 @@ fn the_plan_format_has_every_field() {
             memory,
             extents,
             vmcoreinfo,
+            tsc_khz,
+            reserved,
+            ecam,
         }),
         structure!(PowerFacts {
             pm1a_control,
@@ -263,6 +266,7 @@ fn the_plan_format_has_every_field() {
         structure!(Step { register, keep, set }),
         structure!(Channel { position, bits }),
         structure!(Iommu { base, kind, reserved }),
+        structure!(Ecam { base, segment, first_bus, last_bus, reserved }),
         structure!(Target {
             transport,
             unit,

@@ -8,8 +8,8 @@ use dormouse_handoff::image::{
 use dormouse_handoff::mailbox;
 use dormouse_handoff::memory_map::{MapError, MemoryRange};
 use dormouse_handoff::plan::{
-    self, Action, CheckedPlan, MAX_EXTENTS, MAX_MEMORY_RANGES, Plan, PlanError, SECTION_BYTES,
-    WayBack,
+    self, Action, CheckedPlan, Ecam, MAX_EXTENTS, MAX_MEMORY_RANGES, Plan, PlanError,
+    SECTION_BYTES, WayBack,
 };
 use dormouse_handoff::units::{Lba, PAGE_SIZE, PageRange, PhysAddr};
 use proptest::prelude::*;
@@ -102,6 +102,9 @@ fn each_fault_of_a_plan_has_its_own_words() {
     assert_eq!(refusal(|plan| plan.memory_count = 0), PlanError::Memory(MapError::Empty));
     assert!(matches!(refusal(|plan| plan.extent_count = 0), PlanError::Extents(_)));
     assert!(matches!(refusal(|plan| plan.target.block_size = 520), PlanError::Extents(_)));
+    let region = |base| Ecam { base: PhysAddr(base), last_bus: 255, ..Ecam::default() };
+    assert_eq!(refusal(|plan| plan.ecam[1] = region(3 << 20)), PlanError::Field("ecam"), "RAM");
+    assert_eq!(refusal(|plan| plan.ecam[0] = region(u64::MAX << 20)), PlanError::Field("ecam"));
     let mut plan = good_plan();
     plan.created ^= 1;
     assert_eq!(CheckedPlan::parse(plan.as_bytes()).map(|_| ()).unwrap_err(), PlanError::Checksum);

@@ -6,6 +6,9 @@
 //! control method is ever run, and nothing is read from or written to hardware:
 //! sleep types are constant packages (ACPI 6.5 §7.4.2).
 //!
+//! Beside that, one table that is not about power: [`ecam_regions`] reads where
+//! PCI's configuration space lies.
+//!
 //! There are two ways to the packages. [`facts`] lets an interpreter load the
 //! tables, which understands packages behind conditions, and falls back to the
 //! other way: [`facts_by_search`] looks for the bytes of a constant package,
@@ -17,10 +20,12 @@ extern crate alloc;
 mod fadt;
 #[cfg(feature = "interpreter")]
 mod interpreter;
+mod mcfg;
 pub mod methods;
 mod search;
 mod table;
 
+pub use mcfg::ecam_regions;
 pub use table::{PowerError, TableFault};
 
 use dormouse_handoff::plan::PowerFacts;

@@ -46,6 +46,10 @@ pub trait Observer {
     /// `done` of `total` pages have been dealt with. An error ends the attempt.
     fn progress(&mut self, done: u64, total: u64) -> Result<(), Error>;
 
+    /// The first data are on their way to the device. Called once, if there are
+    /// any.
+    fn under_way(&mut self) {}
+
     /// Microseconds since the program was entered.
     fn now_us(&self) -> u64;
 
@@ -203,6 +207,7 @@ impl Writer<'_> {
         let store_zero = plan.flags().contains(Flags::STORE_ZERO_PAGES);
         let total = plan.memory_pages();
         let mut done = 0;
+        let mut under_way = false;
         for entry in plan.memory() {
             let mut frame = entry.range.start;
             while frame < entry.range.end() {
@@ -231,6 +236,10 @@ impl Writer<'_> {
                 frame = Pfn(frame.0 + taken);
                 done += taken;
                 stream.poll()?;
+                if !under_way && self.data_length > 0 {
+                    under_way = true;
+                    observer.under_way();
+                }
                 observer.progress(done, total)?;
             }
         }

@@ -1,7 +1,10 @@
 //! The console: a 16550 at the serial line, and the log.
 //!
 //! Every line goes to the line and to a bounded log in the window; from there
-//! the image and the mailbox take it.
+//! the image and the mailbox take it. At 115200 baud a line of text takes several
+//! milliseconds, and under a hypervisor each byte is an exit: so on the way to the
+//! first write the lines are held in the log, and sent while the device works, or
+//! before an error is told.
 
 use crate::arch::time;
 use core::fmt::{self, Write};
@@ -23,10 +26,12 @@ struct Console {
     used: usize,
     /// A line stands there that is to be written over.
     passing: bool,
+    /// The lines are held: from here on in the log, nothing has been sent.
+    held: Option<usize>,
 }
 
 static CONSOLE: Mutex<Console> =
-    Mutex::new(Console { uart: None, log: [0; LOG_BYTES], used: 0, passing: false });
+    Mutex::new(Console { uart: None, log: [0; LOG_BYTES], used: 0, passing: false, held: None });
 static MUTED: AtomicBool = AtomicBool::new(false);
 
 struct Logger;
@@ -40,6 +45,9 @@ impl log::Log for Logger {
         // An exception may have interrupted a line: rather lose one than hang.
         let Some(mut console) = CONSOLE.try_lock() else { return };
         console.clear_passing();
+        if record.level() <= log::Level::Error {
+            console.release();
+        }
         let us = time::now_us();
         let mark = if record.level() <= log::Level::Error { "error: " } else { "" };
         let _ = writeln!(
@@ -63,12 +71,13 @@ impl Write for Log<'_> {
         let kept = text.len().min(room);
         console.log[console.used..console.used + kept].copy_from_slice(&text.as_bytes()[..kept]);
         console.used += kept;
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                console.send(b'\r');
-            }
-            console.send(byte);
+        if console.held.is_some() && kept == text.len() {
+            return Ok(());
         }
+        // What has no room in the log cannot be held.
+        let unsent = if console.held.is_some() { &text[kept..] } else { text };
+        console.release();
+        console.send_lines(unsent.as_bytes());
         Ok(())
     }
 }
@@ -90,6 +99,7 @@ impl Write for Passing<'_> {
 pub fn show_passing(words: fmt::Arguments<'_>) {
     let Some(mut console) = CONSOLE.try_lock() else { return };
     let console = &mut *console;
+    console.release();
     console.passing = true;
     let _ = write!(Passing(console), "{CLEARED}{words}");
 }
@@ -102,6 +112,7 @@ pub fn shows_passing_line() -> bool {
 /// Shows a line that stays, and is not kept in the log.
 pub fn tell(words: fmt::Arguments<'_>) {
     let Some(mut console) = CONSOLE.try_lock() else { return };
+    console.release();
     console.clear_passing();
     let _ = write!(Passing(&mut console), "{words}\r\n");
 }
@@ -109,20 +120,51 @@ pub fn tell(words: fmt::Arguments<'_>) {
 /// Shows the last lines of the log once more.
 pub fn tell_log(lines: usize) {
     let Some(mut console) = CONSOLE.try_lock() else { return };
+    console.release();
     console.clear_passing();
     let used = console.used;
     let ends = console.log[..used].iter().rev().enumerate().filter(|(_, byte)| **byte == b'\n');
     let from = ends.map(|(back, _)| used - back).nth(lines).unwrap_or(0);
-    for at in from..used {
-        let byte = console.log[at];
-        if byte == b'\n' {
-            console.send(b'\r');
-        }
-        console.send(byte);
-    }
+    console.send_log(from);
+}
+
+/// Holds the lines that follow in the log until [`release`].
+pub fn hold() {
+    let mut console = CONSOLE.lock();
+    console.held = Some(console.used);
+}
+
+/// Sends the lines that were held, and holds no more.
+pub fn release() {
+    // Whoever holds the lock was interrupted for good.
+    let Some(mut console) = CONSOLE.try_lock() else { return };
+    console.release();
 }
 
 impl Console {
+    fn release(&mut self) {
+        if let Some(from) = self.held.take() {
+            self.send_log(from);
+        }
+    }
+
+    /// Sends the log from this byte on.
+    fn send_log(&mut self, from: usize) {
+        for at in from..self.used {
+            self.send_lines(&[self.log[at]]);
+        }
+    }
+
+    /// Sends text with the line ends that a terminal wants.
+    fn send_lines(&mut self, text: &[u8]) {
+        for byte in text {
+            if *byte == b'\n' {
+                self.send(b'\r');
+            }
+            self.send(*byte);
+        }
+    }
+
     /// The passing line is gone before another one begins.
     fn clear_passing(&mut self) {
         if core::mem::take(&mut self.passing) {
@@ -172,6 +214,7 @@ pub fn open(port: u16, baud: u32) {
 /// Waits until a key comes over the line. `None`, at once, where there is no
 /// line.
 pub fn wait_for_key() -> Option<u8> {
+    release();
     loop {
         let mut console = CONSOLE.lock();
         let uart = console.uart.as_mut()?;

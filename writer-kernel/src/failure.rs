@@ -8,6 +8,7 @@
 //! controllers on its return, does the rest.
 
 use crate::arch::window;
+use crate::console;
 use crate::entry::{self, WayOut};
 use crate::machine::MACHINE;
 use crate::mailbox::Mailbox;
@@ -136,6 +137,7 @@ fn end(message: &str) -> ! {
 
 /// Stops for good.
 pub fn halt() -> ! {
+    console::release();
     loop {
         x86_64::instructions::interrupts::disable();
         x86_64::instructions::hlt();

@@ -1,5 +1,6 @@
 //! What comes after the writing: the sleep, and the way back without one.
 
+use crate::console;
 use crate::failure;
 use crate::machine::MACHINE;
 use crate::mailbox::Mailbox;
@@ -62,6 +63,7 @@ pub struct Done {
 
 /// What comes after the commit.
 pub fn finish(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
+    console::release();
     if plan.action() == Action::Return {
         back.leave(Outcome::Done, done)
     }
@@ -104,6 +106,7 @@ fn suspend_to_ram(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
     log::info!("woken from the suspend to RAM");
     if let Some(kept) = kept {
         failure::set_stage(Stage::Consume);
+        MACHINE.pci.look_again();
         kept.put_back(&MACHINE);
         if let Err(error) = consume(plan) {
             // The image may still be valid: it and this memory must not both live.

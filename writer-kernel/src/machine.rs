@@ -2,12 +2,12 @@
 
 use crate::arch::paging::AddressSpace;
 use crate::arch::{time, window};
+use crate::pci::ConfigSpace;
 use core::ptr::{NonNull, addr_of_mut};
 use dormouse_drivers::platform::{DmaMemory, Exhausted, Platform};
-use dormouse_handoff::plan::PciAddress;
+use dormouse_handoff::plan::{Ecam, PciAddress};
 use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
 use spin::Mutex;
-use x86_64::instructions::port::Port;
 
 /// Bytes of the window that devices may use: queues, PRP lists, table buffers.
 const DMA_BYTES: usize = 720 << 10;
@@ -23,15 +23,24 @@ pub struct Machine {
     space: Mutex<Option<AddressSpace>>,
     /// Bytes of the DMA arena that were handed out.
     dma_used: Mutex<usize>,
+    /// The way to PCI's configuration space.
+    pub pci: ConfigSpace,
 }
 
 /// The one machine there is.
-pub static MACHINE: Machine = Machine { space: Mutex::new(None), dma_used: Mutex::new(0) };
+pub static MACHINE: Machine =
+    Machine { space: Mutex::new(None), dma_used: Mutex::new(0), pci: ConfigSpace::new() };
 
 impl Machine {
     /// Hands over the page tables that are in use.
     pub fn set_space(&self, space: AddressSpace) {
         *self.space.lock() = Some(space);
+    }
+
+    /// Reaches PCI's configuration space by memory where these regions have it,
+    /// in the page tables that are in use.
+    pub fn use_ecam(&self, regions: &[Ecam]) {
+        self.with_space(|space| self.pci.use_memory(space, regions));
     }
 
     /// Works on the page tables in use; `None` before there are any.
@@ -71,43 +80,18 @@ unsafe impl Platform for Machine {
     }
 
     fn pci_read(&self, function: PciAddress, offset: u16) -> u32 {
-        let Some(address) = config_address(function, offset) else { return u32::MAX };
-        // SAFETY: PCI configuration mechanism #1 (PCI 3.0 §3.2.2.3.2); nobody else
-        // uses it while this program runs.
-        unsafe {
-            Port::new(CONFIG_ADDRESS).write(address);
-            Port::new(CONFIG_DATA).read()
-        }
+        self.pci.read(function, offset)
     }
 
     fn pci_write(&self, function: PciAddress, offset: u16, value: u32) {
-        let Some(address) = config_address(function, offset) else { return };
-        // SAFETY: as in `pci_read`.
-        unsafe {
-            Port::new(CONFIG_ADDRESS).write(address);
-            Port::new(CONFIG_DATA).write(value);
-        }
+        self.pci.write(function, offset, value);
+    }
+
+    fn pci_segment(&self, index: usize) -> Option<u16> {
+        self.pci.segment(index)
     }
 
     unsafe fn dma_release_all(&self) {
         *self.dma_used.lock() = 0;
     }
-}
-
-const CONFIG_ADDRESS: u16 = 0xcf8;
-const CONFIG_DATA: u16 = 0xcfc;
-
-/// What to write to CONFIG_ADDRESS; `None` for what mechanism #1 cannot reach:
-/// other segments, and the extended configuration space.
-fn config_address(function: PciAddress, offset: u16) -> Option<u32> {
-    if function.segment != 0 || offset >= 256 || function.device > 31 || function.function > 7 {
-        return None;
-    }
-    Some(
-        1 << 31
-            | u32::from(function.bus) << 16
-            | u32::from(function.device) << 11
-            | u32::from(function.function) << 8
-            | u32::from(offset & 0xfc),
-    )
 }

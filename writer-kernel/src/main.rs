@@ -22,6 +22,7 @@ mod machine;
 mod mailbox;
 mod monitor;
 mod observer;
+mod pci;
 mod power;
 mod ram;
 mod rehearse;

@@ -105,6 +105,7 @@ impl save::Observer for Observer {
             }
             // The last moment at which nothing has been decided yet.
             Stage::Commit => {
+                console::release();
                 self.heed_user()?;
                 if monitor::wish() == Some(Wish::Return) {
                     return Err(Error::ComeBack);
@@ -137,6 +138,10 @@ impl save::Observer for Observer {
             self.show(now, done, total);
         }
         Ok(())
+    }
+
+    fn under_way(&mut self) {
+        console::release();
     }
 
     fn now_us(&self) -> u64 {

@@ -2,20 +2,54 @@
 
 use crate::arch::{time, window};
 use crate::finish::Done;
+use crate::machine::MACHINE;
 use crate::observer::Observer;
 use crate::ram::{self, Ram};
-use crate::save::{Error, with_page_set};
+use crate::save::{Error, open_target, with_page_set};
+use dormouse_drivers::exercise;
 use dormouse_drivers::guard::Guarded;
-use dormouse_drivers::platform::Exhausted;
+use dormouse_drivers::platform::{Exhausted, Platform};
+use dormouse_handoff::extents::Extent;
 use dormouse_handoff::image::{Kind, State};
 use dormouse_handoff::mailbox::Statistics;
 use dormouse_handoff::plan::{CheckedPlan, Stage};
-use dormouse_handoff::units::PAGE_SIZE;
+use dormouse_handoff::units::{Lba, PAGE_SIZE};
 use dormouse_transfer::compare::compare;
 use dormouse_transfer::read_ahead::{PIECE_BYTES, Staging};
 use dormouse_transfer::save::{Observer as _, SCRATCH_BYTES};
 use dormouse_transfer::stream::Stream;
 use dormouse_transfer::{image, restore, survey};
+
+/// Puts the target's driver through its paces, leaves the device in the middle of
+/// its work, opens it anew and reads a page.
+pub fn exercise(mut device: Guarded, plan: &CheckedPlan<'_>) -> Result<(Guarded, Done), Error> {
+    /// What Linux may look at stays as it is.
+    const SKIPPED: u64 = 2 << 20;
+    const BYTES: u64 = 2 << 20;
+    let extent = plan.extents().extents()[0];
+    let blocks = |bytes: u64| bytes / u64::from(plan.target.block_size);
+    let area = Extent { start: Lba(extent.start.0 + blocks(SKIPPED)), blocks: blocks(BYTES) };
+    if extent.blocks < blocks(SKIPPED + BYTES) {
+        return Err(Error::Exercise(exercise::Failure::NoRoom));
+    }
+    let seen = exercise::exercise(&MACHINE, &mut device, area).map_err(Error::Exercise)?;
+    log::info!("exercise: {seen}");
+    drop(device);
+    // SAFETY: the only driver is gone, its device quiet, and nobody has a buffer.
+    unsafe { MACHINE.dma_release_all() };
+    let mut device = open_target(plan)?;
+    let first_data_us = time::now_us();
+    Stream::new(&mut device, plan.extents())?.read(
+        0,
+        &mut ram::buffer(PAGE_SIZE as usize)?,
+        PAGE_SIZE as usize,
+    )?;
+    let data_us = time::now_us() - first_data_us;
+    log::info!("exercise: reset while it was busy, opened anew and read");
+    let read =
+        Statistics { first_data_us, data_us, data_bytes: PAGE_SIZE, ..Statistics::default() };
+    Ok((device, Done { read, ..Done::default() }))
+}
 
 /// Reads the image back as the reader would, and compares it with memory.
 pub fn compare_with_memory(

@@ -47,6 +47,8 @@ pub enum Error {
     Device(DeviceError),
     /// The device at the plan's place is another one: expected, found.
     OtherDevice(&'static str),
+    /// The driver does not do what it should (tests).
+    Exercise(dormouse_drivers::exercise::Failure),
     Exhausted,
     /// The plan names no target, but what it asks for takes one.
     NoTarget,
@@ -77,6 +79,7 @@ impl core::fmt::Display for Error {
                 "the device at the target's place is not the one that was meant: its {what} \
                  differs"
             ),
+            Self::Exercise(failure) => write!(f, "the exercise: {failure}"),
             Self::Exhausted => write!(f, "{Exhausted}"),
             Self::NoTarget => write!(f, "the plan names no target"),
             Self::Suspend(error) => write!(f, "{error}"),
@@ -121,7 +124,9 @@ pub fn run() -> ! {
     if let Some(way) = &way_back {
         console::open(way.console_port as u16, way.console_baud);
     }
-    let clock = time::calibrate();
+    console::hold();
+    let plan = kexec::plan();
+    let clock = time::calibrate(plan.as_ref().map_or(0, |plan| plan.tsc_khz.into()));
     log::info!("writer {} at {}", env!("CARGO_PKG_VERSION"), window::range());
     log::info!("time-stamp counter: {} MHz ({clock:?})", time::khz() / 1000);
 
@@ -130,7 +135,7 @@ pub fn run() -> ! {
         Err(error) => fail(&error),
     };
     failure::set_stage(Stage::Plan);
-    let plan = match kexec::plan() {
+    let plan = match plan {
         Ok(plan) => plan,
         Err(error) => fail(&error.into()),
     };
@@ -242,11 +247,21 @@ fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Done, Error> 
         return Ok(Done::default());
     }
     observer.stage(Stage::Device)?;
+    MACHINE.use_ecam(&plan.ecam);
     iommu::check(&MACHINE, &plan.iommus).map_err(Error::Iommu)?;
     let mut device = open_target(plan)?;
     let done = match plan.image() {
         Some(_) => save_to(&mut device, &ram, plan, jump_back, &mut observer),
-        None => rehearse::look_around(&mut device, &ram, plan, &mut observer),
+        None => {
+            console::release();
+            if plan.flags().contains(Flags::EXERCISE) {
+                let (opened_anew, done) = rehearse::exercise(device, plan)?;
+                device = opened_anew;
+                Ok(done)
+            } else {
+                rehearse::look_around(&mut device, &ram, plan, &mut observer)
+            }
+        }
     };
     // Quiet whatever happened: after a return the window is Linux's again.
     let quiet = device.shutdown();

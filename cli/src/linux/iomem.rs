@@ -2,6 +2,7 @@
 //! Documentation/filesystems/proc.rst).
 
 use dormouse_handoff::memory_map::{MapError, MemoryKind, MemoryRange, check};
+use dormouse_handoff::plan::Ecam;
 use dormouse_handoff::units::{PageRange, PhysAddr};
 use std::fmt;
 
@@ -85,6 +86,28 @@ impl<'a> Resource<'a> {
     }
 }
 
+/// Where the kernel reaches PCI's configuration space in memory, up to `regions`'
+/// length; how many.
+pub fn ecam(text: &str, regions: &mut [Ecam]) -> usize {
+    let found = text.lines().filter_map(Resource::parse).filter_map(|resource| {
+        // Linux arch/x86/pci/mmconfig-shared.c; ECAM from 6.9 on.
+        let words = ["PCI MMCONFIG ", "PCI ECAM "];
+        let name = words.iter().find_map(|words| resource.name.strip_prefix(words))?;
+        let (segment, buses) = name.split_once(" [bus ")?;
+        let (first, last) = buses.strip_suffix(']')?.split_once('-')?;
+        let first_bus = u8::from_str_radix(first, 16).ok()?;
+        let region = Ecam {
+            base: PhysAddr(resource.start.checked_sub(u64::from(first_bus) << 20)?),
+            segment: u16::from_str_radix(segment, 16).ok()?,
+            first_bus,
+            last_bus: u8::from_str_radix(last, 16).ok()?,
+            reserved: 0,
+        };
+        region.is_usable().then_some(region)
+    });
+    found.zip(regions).map(|(region, room)| *room = region).count()
+}
+
 /// Reads the whole file.
 pub fn parse(text: &str) -> Result<MemoryMap, IomemError> {
     let mut map = MemoryMap::default();
@@ -151,6 +174,24 @@ mod tests {
 3ffff000-3fffffff : Reserved
 100000000-13fffffff : System RAM
 ";
+
+    #[test]
+    fn configuration_space_is_found_under_both_names() {
+        let text = "80000000-bfffffff : PCI Bus 0000:00\n\
+            e0000000-efffffff : PCI MMCONFIG 0000 [bus 00-ff]\n\
+            \x20 e0000000-efffffff : reserved\n\
+            8042000000-8043ffffff : PCI ECAM 1002 [bus 20-3f]\n\
+            f0000000-f00fffff : PCI ECAM 0003 [bus 40-3f]\n\
+            00100000-001fffff : PCI ECAM 0004 [bus 80-81]\n\
+            f0000000-f00fffff : PCI ECAM x [bus 00-00]\n";
+        let mut regions = [Ecam::default(); 4];
+        assert_eq!(ecam(text, &mut regions), 2);
+        assert_eq!((regions[0].base, regions[0].last_bus), (PhysAddr(0xe000_0000), 0xff));
+        let Ecam { base, segment, first_bus, last_bus, .. } = regions[1];
+        assert_eq!((base, segment), (PhysAddr(0x80_4000_0000), 0x1002));
+        assert_eq!((first_bus, last_bus), (0x20, 0x3f));
+        assert_eq!(ecam(text, &mut regions[..1]), 1);
+    }
 
     #[test]
     fn ram_and_acpi_storage_are_saved_in_whole_pages() {

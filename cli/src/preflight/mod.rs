@@ -127,6 +127,7 @@ impl Survey {
                     rsdp: acpi::rsdp(system),
                     framebuffer: screen,
                     methods,
+                    ecam: acpi::ecam(system),
                     device: target.as_ref().map(|target| target.device.clone()),
                 };
                 Ok(Ready { circumstances, writer, target })

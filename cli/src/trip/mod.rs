@@ -17,6 +17,7 @@ pub use report::{Outcome, Report};
 use alarm::Alarm;
 
 use crate::clock::{self, Corrected};
+use crate::counter::Moment;
 use crate::door::Loaded;
 use crate::entropy::{Seed, Worth};
 use crate::error::{Error, Result};
@@ -259,6 +260,7 @@ impl<'a> Trip<'a> {
                 mailbox,
                 first_page: journey.first_page.clone(),
                 kept_page: journey.kept_page.clone(),
+                tsc_khz: journey.began.khz_since(),
             };
             let stamped = self.stamp(circumstances, &wishes, &attempt, writer)?;
             let file = run_dir.write("writer.elf", &stamped)?;
@@ -377,6 +379,7 @@ struct Journey {
     mailbox: Mailbox,
     first_page: Page,
     kept_page: Page,
+    began: Moment,
 }
 
 impl Journey {
@@ -387,7 +390,7 @@ impl Journey {
         mailbox.prepare(&nonce);
         let page = |page: fn(&Claimed) -> &Page| claimed.map_or(Page::zero(), |c| page(c).clone());
         let (first_page, kept_page) = (page(|c| &c.first_page), page(|c| &c.kept_page));
-        Ok(Self { nonce, mailbox, first_page, kept_page })
+        Ok(Self { nonce, mailbox, first_page, kept_page, began: Moment::now() })
     }
 }
 

@@ -61,6 +61,11 @@ pub struct Options {
     #[arg(long, hide = true)]
     pub test_measure: bool,
 
+    /// For tests: put the driver through its paces, which spoils what lies on the
+    /// target (`rehearse --no-write` only)
+    #[arg(long, hide = true)]
+    pub test_exercise: bool,
+
     /// For tests: let a stage fail (STAGE:error, STAGE:panic, STAGE:page-fault)
     #[arg(long, hide = true, value_parser = parse_fault)]
     pub test_fault: Option<(Stage, Fault)>,
@@ -87,6 +92,7 @@ impl Options {
             self.test_wait.iter().fold(purpose.flags(), |flags, wait| flags | wait.flag());
         flags.set(Flags::SCRIBBLE_FREE_PAGES, self.test_scribble);
         flags.set(Flags::MEASURE, self.test_measure);
+        flags.set(Flags::EXERCISE, self.test_exercise);
         Wishes {
             action: purpose.action(),
             image: purpose.image(),

@@ -59,9 +59,12 @@ impl Function {
     }
 }
 
-/// Every function of segment 0, in order of address.
+/// Every function of every segment, in order of address.
 pub fn functions(platform: &dyn Platform) -> impl Iterator<Item = Function> {
-    (0..=u8::MAX).flat_map(move |bus| functions_on(platform, 0, bus))
+    let segments = (0..).map_while(|index| platform.pci_segment(index));
+    segments.flat_map(move |segment| {
+        (0..=u8::MAX).flat_map(move |bus| functions_on(platform, segment, bus))
+    })
 }
 
 /// Every function on one bus, in order of address.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::fakes::{FakeMachine, POWER_CAPABILITY, at};
 use crate::queue::Cause;
+use dormouse_handoff::plan::PciAddress;
 use dormouse_handoff::units::PhysAddr;
 use proptest::prelude::*;
 
@@ -45,6 +46,20 @@ fn functions_are_found_behind_bridges_and_on_other_root_buses() {
             "0000:80:1f.0",
         ]
     );
+}
+
+#[test]
+fn functions_are_found_on_every_segment() {
+    let machine = machine_with_bridges();
+    let elsewhere = PciAddress { segment: 7, ..at(2, 0, 0) };
+    machine.add_function(elsewhere, (1, 1), NVME, 0);
+    machine.set_config(elsewhere, 0x10, 0xc000_0000);
+    let last = functions(machine).last().unwrap();
+    assert_eq!(last.address, elsewhere);
+    // The bridges of segment 0 are none of its business.
+    let endpoint = Endpoint::enable(machine, elsewhere).unwrap();
+    assert_eq!(endpoint.bar(0), Ok(PhysAddr(0xc000_0000)));
+    assert_eq!(command_of(machine, at(0, 3, 0)), 0);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The checks of a plan: what a writer follows.
 
 use super::{
-    Action, CHECKED_FROM, Flags, MAGIC, MAX_WINDOW, Plan, Transport, VERSION, WINDOW_ALIGNMENT,
+    Action, CHECKED_FROM, Ecam, Flags, MAGIC, MAX_WINDOW, Plan, Transport, VERSION,
+    WINDOW_ALIGNMENT,
 };
 use crate::checksum;
 use crate::extents::{ExtentError, ExtentMap};
@@ -142,6 +143,15 @@ impl<'a> CheckedPlan<'a> {
             if page.0 % PAGE_SIZE != 0 || window.contains(frame) || !checked.is_ram(&range) {
                 return Err(PlanError::Mailbox(i));
             }
+        }
+        // A register of a device is never a page of the old kernel's.
+        let is_ram = |region: &&Ecam| {
+            let range = region.range();
+            checked.memory().iter().any(|entry| entry.range.intersection(&range).is_some())
+        };
+        let regions = || plan.ecam.iter().filter(|region| **region != Ecam::default());
+        if regions().any(|region| !region.is_usable()) || regions().any(|region| is_ram(&region)) {
+            return Err(PlanError::Field("ecam"));
         }
         Ok(checked)
     }

@@ -26,6 +26,8 @@ pub enum Fault {
     Write(u32),
     /// The n-th read, from 1 on.
     Read(u32),
+    /// Every read of this sector: AHCI's driver tries again what failed.
+    ReadOf(u64),
     /// The n-th flush, from 1 on.
     Flush(u32),
     /// The first write to sector 0 after the n-th write.
@@ -105,6 +107,7 @@ impl Fault {
             Self::Read(nth) => ("read_aio", nth.max(1) - 1),
             Self::Flush(nth) => ("flush_to_disk", nth.max(1) - 1),
             Self::HeaderAfter(writes) => ("write_aio", writes),
+            Self::ReadOf(_) => ("read_aio", 0),
         };
         let counting: Vec<Value> = (1..=count)
             .map(|state| json!({ "event": event, "state": state, "new_state": state + 1 }))
@@ -112,8 +115,13 @@ impl Fault {
         let state = count + 1;
         let mut failing =
             json!({ "event": event, "state": state, "errno": Self::ERRNO, "once": true });
-        if let Self::HeaderAfter(_) = self {
-            failing["sector"] = json!(0);
+        match self {
+            Self::HeaderAfter(_) => failing["sector"] = json!(0),
+            Self::ReadOf(sector) => {
+                failing["sector"] = json!(sector);
+                failing["once"] = json!(false);
+            }
+            Self::Write(_) | Self::Read(_) | Self::Flush(_) => {}
         }
         let mut node = json!({ "driver": "blkdebug", "image": file, "inject-error": [failing] });
         // An empty list is no option that QEMU takes.

@@ -167,8 +167,10 @@ impl AddressSpace {
         let mapped =
             unsafe { self.mapper.map_to(page, frame, flags | Flags::PRESENT, &mut self.pool) };
         match mapped {
+            // The processor keeps nothing of what was not mapped (Intel SDM
+            // volume 3, §4.10.2.3): there is nothing to flush.
             Ok(flush) => {
-                flush.flush();
+                flush.ignore();
                 Ok(true)
             }
             // Ranges that share a large page map it twice.
@@ -261,6 +263,23 @@ impl AddressSpace {
         }
         self.next_device = base + (at - first);
         NonNull::new((base + (start.0 - first)) as *mut u8).ok_or(MapError::TooHigh(start.0))
+    }
+
+    /// Maps device registers, uncached, in pages of 2 MiB: what lies beside them
+    /// is mapped as well, but nobody has its address.
+    pub fn map_registers(&mut self, range: PageRange) -> Result<NonNull<u8>, MapError> {
+        let start = range.start.address().0;
+        let first = start & !(LARGE - 1);
+        let base = self.next_device.next_multiple_of(LARGE);
+        let mut at = first;
+        while at < range.end().address().0 {
+            let flags =
+                Flags::NO_EXECUTE | Flags::WRITABLE | Flags::NO_CACHE | Flags::WRITE_THROUGH;
+            self.map::<Size2MiB>(VirtAddr::new(base + (at - first)), at, flags)?;
+            at += LARGE;
+        }
+        self.next_device = base + (at - first);
+        NonNull::new((base + (start - first)) as *mut u8).ok_or(MapError::TooHigh(start))
     }
 
     /// The top-level table for the given depth.

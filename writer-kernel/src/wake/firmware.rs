@@ -8,7 +8,8 @@ use crate::machine::MACHINE;
 use alloc::vec::Vec;
 use dormouse_drivers::{iommu, mmio_in_aml};
 use dormouse_handoff::checksum;
-use dormouse_handoff::plan::{Iommu, MAX_IOMMUS, Machine, PowerFacts};
+use dormouse_handoff::memory_map::MemoryKind;
+use dormouse_handoff::plan::{Ecam, Iommu, MAX_ECAM, MAX_IOMMUS, Machine, PowerFacts};
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 
 /// The longest table that is looked at.
@@ -27,6 +28,8 @@ pub struct Firmware {
     pub power: Option<PowerFacts>,
     /// The machine's IOMMUs; unused places are zero.
     pub iommus: [Iommu; MAX_IOMMUS],
+    /// Where PCI's configuration space lies in memory; unused places are zero.
+    pub ecam: [Ecam; MAX_ECAM],
     /// Where registers of virtio-mmio are.
     pub mmio: Vec<PhysAddr>,
     dsdt_checksum: u64,
@@ -56,6 +59,17 @@ impl Firmware {
         } else if let Some(ivrs) = named(b"IVRS").next() {
             iommu::amd_units(ivrs, &mut iommus);
         }
+        let mut ecam = [Ecam::default(); MAX_ECAM];
+        if let Some(mcfg) = named(b"MCFG").next() {
+            dormouse_power::ecam_regions(mcfg, &mut ecam);
+        }
+        // A register of a device is never a page of RAM.
+        let ram = boot.memory(MemoryKind::Ram);
+        for region in ecam.iter_mut().filter(|region| region.is_usable()) {
+            if ram.iter().any(|ram| ram.intersection(&region.range()).is_some()) {
+                *region = Ecam::default();
+            }
+        }
         let dsdt = fadt_pointer(fadt, 140, 40).and_then(table);
         let facs = fadt_pointer(fadt, 132, 36).and_then(|at| bytes(at, 64));
         let aml: Vec<&[u8]> = dsdt.into_iter().chain(named(b"SSDT")).collect();
@@ -69,6 +83,7 @@ impl Firmware {
         Self {
             power,
             iommus,
+            ecam,
             mmio: aml.iter().flat_map(|aml| mmio_in_aml(aml)).collect(),
             dsdt_checksum: dsdt.map_or(0, checksum::plain),
             hardware_signature: facs.map_or(0, |facs| u32_at(facs, 8)),

@@ -166,7 +166,7 @@ static READER: Mutex<Option<Reader>> = Mutex::new(None);
 /// Wakes the old kernel, or ends as the fallback says.
 pub fn run(loader: Loader) -> ! {
     let mut space = own_tables();
-    let clock = time::calibrate();
+    let clock = time::calibrate(0);
     // SAFETY: we came by this door, and have overwritten nothing but our own
     // window.
     let boot = match unsafe { loader.boot(&mut space) } {
@@ -189,6 +189,7 @@ pub fn run(loader: Loader) -> ! {
     open_screen(&boot);
     let firmware = Firmware::read(&boot);
     failure::reader(boot.fallback(), firmware.power);
+    MACHINE.use_ecam(&firmware.ecam);
     log::info!("{} devices were still writing into memory: stopped", quiet_all(&MACHINE));
     seed::gather();
     wake_or_give_up(Reader { boot, firmware, found: None, passed_over: String::new() })
@@ -201,6 +202,7 @@ pub fn go_on() -> ! {
     // came along.
     unsafe { MACHINE.dma_release_all() };
     let Some(reader) = READER.lock().take() else { failure::fatal("the reader is lost") };
+    MACHINE.use_ecam(&reader.firmware.ecam);
     open_screen(&reader.boot);
     wake_or_give_up(reader)
 }
