@@ -83,7 +83,7 @@ fn parts_of_an_older_image(life: &mut Life, older: &Path) -> Result<(), Failure>
     };
     for (place, reason) in [
         // A header of another generation; stale data under a newer one.
-        (0..512, "the image's jump-back state does not match its checksum"),
+        (0..512, "does not match its checksum: it is damaged"),
         (table, "table page 0: the checksum does not match"),
         (data, "does not match its checksum: the image is damaged"),
     ] {
