@@ -141,7 +141,24 @@ pub fn release() {
     console.release();
 }
 
+/// Sends a little of what is held: for the moments at which a device has work to
+/// do meanwhile.
+pub fn send_some() {
+    let Some(mut console) = CONSOLE.try_lock() else { return };
+    console.send_some();
+}
+
 impl Console {
+    fn send_some(&mut self) {
+        const MOST: usize = 32;
+        let Some(from) = self.held else { return };
+        let to = self.used.min(from + MOST);
+        for at in from..to {
+            self.send_lines(&[self.log[at]]);
+        }
+        self.held = (to < self.used).then_some(to);
+    }
+
     fn release(&mut self) {
         if let Some(from) = self.held.take() {
             self.send_log(from);

@@ -26,6 +26,8 @@ pub struct Observer {
     log: Vec<u8>,
     /// `None` where there is no going back.
     keys: Option<Keys>,
+    /// The device has data to write, or has had.
+    under_way: bool,
 }
 
 impl Observer {
@@ -55,7 +57,7 @@ impl Observer {
         let fault = Stage::from_number(plan.fault_stage).zip(fault);
         let began_us = time::now_us();
         let next_us = began_us + INTERVAL_US;
-        Self { fault, verb, began_us, next_us, log: Vec::new(), keys: None }
+        Self { fault, verb, began_us, next_us, log: Vec::new(), keys: None, under_way: false }
     }
 
     /// Shows how far it is: MiB of memory dealt with, left out or moved, and the
@@ -122,6 +124,9 @@ impl save::Observer for Observer {
     }
 
     fn progress(&mut self, done: u64, total: u64) -> Result<(), Error> {
+        if self.under_way {
+            console::send_some();
+        }
         if self.keys.is_some() {
             monitor::progress(done, total);
         }
@@ -141,7 +146,7 @@ impl save::Observer for Observer {
     }
 
     fn under_way(&mut self) {
-        console::release();
+        self.under_way = true;
     }
 
     fn now_us(&self) -> u64 {
