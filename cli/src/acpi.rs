@@ -4,7 +4,7 @@
 use crate::linux::iomem::{self, MemoryMap};
 use crate::system::System;
 use dormouse_handoff::checksum;
-use dormouse_handoff::plan::{Ecam, MAX_ECAM, PowerFacts};
+use dormouse_handoff::plan::{Ecam, Iommu, MAX_ECAM, MAX_IOMMUS, PowerFacts};
 use dormouse_handoff::units::PageRange;
 use dormouse_power::PowerError;
 use dormouse_power::methods::{self, Followed};
@@ -49,6 +49,13 @@ pub fn ecam(system: &System) -> [Ecam; MAX_ECAM] {
         dormouse_power::ecam_regions(&table(system, "MCFG"), &mut regions);
     }
     regions
+}
+
+/// The machine's IOMMUs, of which the writer makes sure that none translates.
+pub fn iommus(system: &System) -> [Iommu; MAX_IOMMUS] {
+    let mut units = [Iommu::default(); MAX_IOMMUS];
+    dormouse_power::iommus(&table(system, "DMAR"), &table(system, "IVRS"), &mut units);
+    units
 }
 
 /// Checksum of the DSDT; 0 where it cannot be read.

@@ -9,8 +9,8 @@ use dormouse_handoff::checksum::{self, Nonce};
 use dormouse_handoff::image::Kind;
 use dormouse_handoff::mailbox::PAGES;
 use dormouse_handoff::plan::{
-    self, Action, CheckedPlan, Ecam, Fault, Flags, MAX_ECAM, Machine, Methods, Plan, PlanError,
-    PowerFacts, Stage,
+    self, Action, CheckedPlan, Ecam, Fault, Flags, Iommu, MAX_ECAM, MAX_IOMMUS, Machine, Methods,
+    Plan, PlanError, PowerFacts, Stage,
 };
 use dormouse_handoff::screen::Framebuffer;
 use dormouse_handoff::units::PhysAddr;
@@ -35,6 +35,8 @@ pub struct Circumstances {
     pub framebuffer: Option<Framebuffer>,
     /// Where PCI's configuration space lies in memory, as far as the tables say.
     pub ecam: [Ecam; MAX_ECAM],
+    /// Of which none may translate while the writer is at work.
+    pub iommus: [Iommu; MAX_IOMMUS],
     /// Where the image goes; `None`: there is no image.
     pub device: Option<Device>,
 }
@@ -127,6 +129,7 @@ pub fn plan(
     let regions = circumstances.ecam.iter().filter(|region| region.is_usable());
     let regions = regions.filter(|region| !in_ram(region));
     regions.zip(&mut plan.ecam).for_each(|(region, room)| *room = *region);
+    plan.iommus = circumstances.iommus;
     plan.power = circumstances.power;
     plan.methods = circumstances.methods;
     plan.machine = circumstances.machine;
@@ -181,6 +184,7 @@ mod tests {
             rsdp: 0xf_52e0,
             framebuffer: None,
             ecam: [Ecam::default(); MAX_ECAM],
+            iommus: [Iommu::default(); MAX_IOMMUS],
             device: Some(Device {
                 path: "/dev/nvme0n1p2".into(),
                 name: "nvme0n1p2".into(),

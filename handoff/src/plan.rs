@@ -151,10 +151,17 @@ pub enum Fault {
 pub struct Iommu {
     /// Physical address of its registers; 0: there is none.
     pub base: PhysAddr,
-    /// 1: Intel VT-d; 2: AMD-Vi.
+    /// [`Iommu::INTEL`] or [`Iommu::AMD`].
     pub kind: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+impl Iommu {
+    /// Intel VT-d: a remapping unit of the DMAR table.
+    pub const INTEL: u32 = 1;
+    /// AMD-Vi: an IVHD block of the IVRS table.
+    pub const AMD: u32 = 2;
 }
 
 /// How many IOMMUs a plan names: as many as large servers have.

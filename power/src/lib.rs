@@ -6,8 +6,8 @@
 //! control method is ever run, and nothing is read from or written to hardware:
 //! sleep types are constant packages (ACPI 6.5 §7.4.2).
 //!
-//! Beside that, one table that is not about power: [`ecam_regions`] reads where
-//! PCI's configuration space lies.
+//! Beside that, tables that are not about power: [`ecam_regions`] reads where PCI's
+//! configuration space lies, [`iommus`] who may translate what devices ask for.
 //!
 //! There are two ways to the packages. [`facts`] lets an interpreter load the
 //! tables, which understands packages behind conditions, and falls back to the
@@ -20,11 +20,13 @@ extern crate alloc;
 mod fadt;
 #[cfg(feature = "interpreter")]
 mod interpreter;
+mod iommu;
 mod mcfg;
 pub mod methods;
 mod search;
 mod table;
 
+pub use iommu::iommus;
 pub use mcfg::ecam_regions;
 pub use table::{PowerError, TableFault};
 

@@ -47,18 +47,25 @@ const Q35_ECAM: &str = "PCI: configuration space of segment 0, buses 0 to 255, i
 const MICROVM_ECAM: &str =
     "PCI: configuration space of segment 0, buses 0 to 255, in memory at 0xe0";
 
+/// What both say of an IOMMU that nobody has switched on.
+const IOMMU: &str = "the IOMMU at 0xfed90000 does not translate";
+
 #[test]
-fn it_works_with_nvme_on_q35() -> Result<(), Failure> {
-    let options = Options { chipset: Chipset::Q35, ..Options::default() };
+fn it_works_with_nvme_on_q35_and_an_iommu() -> Result<(), Failure> {
+    let qemu = ["-device", "intel-iommu"].map(str::to_owned).to_vec();
+    let options = Options { chipset: Chipset::Q35, qemu, ..Options::default() };
     let mut life = Life::begin(&Artefacts::from_environment()?, "nvme-q35", options)?;
     let before = life.fill(&Fill::light())?;
     exercise(&mut life)?;
     let asleep = scenario::sleep(&mut life, &[])?;
-    assert!(life.serial_log()?.contains(Q35_ECAM), "the writer goes by the ports");
+    let log = life.serial_log()?;
+    assert!(log.contains(Q35_ECAM), "the writer goes by the ports");
+    assert!(log.contains(IOMMU), "the writer did not look at the IOMMU");
     scenario::wake(&mut life, &asleep, &before)?;
     let log = life.serial_log()?;
     let reader = log.split_once("dormouse: reader").map_or("", |(_, reader)| reader);
     assert!(reader.contains(Q35_ECAM), "the reader goes by the ports");
+    assert!(reader.contains(IOMMU), "the reader did not look at the IOMMU");
     life.finish()?;
     Ok(())
 }

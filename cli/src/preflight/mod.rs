@@ -128,6 +128,7 @@ impl Survey {
                     framebuffer: screen,
                     methods,
                     ecam: acpi::ecam(system),
+                    iommus: acpi::iommus(system),
                     device: target.as_ref().map(|target| target.device.clone()),
                 };
                 Ok(Ready { circumstances, writer, target })

@@ -3,13 +3,12 @@
 use crate::bytes::Bytes;
 use crate::devices::machine;
 use dormouse_drivers::fakes::at;
-use dormouse_drivers::iommu::{amd_units, intel_units};
 use dormouse_drivers::{find_controllers, open, pci, units};
 use dormouse_handoff::plan::{Address, Plan, Step};
 use dormouse_handoff::screen::Framebuffer;
 use dormouse_handoff::units::PageRange;
-use dormouse_power::facts_by_search;
 use dormouse_power::methods::{Followed, follow};
+use dormouse_power::{facts_by_search, iommus};
 
 const AML: &[u8] = include_bytes!("../../../power/tests/fixtures/dsdt.aml");
 const METHODS: &[u8] = include_bytes!("../../../power/tests/fixtures/methods.aml");
@@ -42,8 +41,8 @@ pub fn acpi(data: &[u8]) {
     }
     let mut found = Plan::empty().iommus;
     for table in [aml, &as_table(*b"DMAR", aml)[..], &as_table(*b"IVRS", aml)] {
-        assert!(intel_units(table, &mut found) <= found.len());
-        assert!(amd_units(table, &mut found) <= found.len());
+        assert!(iommus(table, &[], &mut found) <= found.len());
+        assert!(iommus(&[], table, &mut found) <= found.len());
     }
 }
 

@@ -6,7 +6,7 @@ use crate::arch::cpu;
 use crate::arch::paging::direct;
 use crate::machine::MACHINE;
 use alloc::vec::Vec;
-use dormouse_drivers::{iommu, mmio_in_aml};
+use dormouse_drivers::mmio_in_aml;
 use dormouse_handoff::checksum;
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::{Ecam, Iommu, MAX_ECAM, MAX_IOMMUS, Machine, PowerFacts};
@@ -54,11 +54,8 @@ impl Firmware {
             return Self::default();
         };
         let mut iommus = [Iommu::default(); MAX_IOMMUS];
-        if let Some(dmar) = named(b"DMAR").next() {
-            iommu::intel_units(dmar, &mut iommus);
-        } else if let Some(ivrs) = named(b"IVRS").next() {
-            iommu::amd_units(ivrs, &mut iommus);
-        }
+        let [dmar, ivrs] = [b"DMAR", b"IVRS"].map(|name| named(name).next().unwrap_or_default());
+        dormouse_power::iommus(dmar, ivrs, &mut iommus);
         let mut ecam = [Ecam::default(); MAX_ECAM];
         if let Some(mcfg) = named(b"MCFG").next() {
             dormouse_power::ecam_regions(mcfg, &mut ecam);
