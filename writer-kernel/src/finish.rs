@@ -106,7 +106,6 @@ fn suspend_to_ram(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
     log::info!("woken from the suspend to RAM");
     if let Some(kept) = kept {
         failure::set_stage(Stage::Consume);
-        MACHINE.pci.look_again();
         kept.put_back(&MACHINE);
         if let Err(error) = consume(plan) {
             // The image may still be valid: it and this memory must not both live.

@@ -88,6 +88,7 @@ pub fn to_ram(plan: &CheckedPlan<'_>) -> Result<(), Error> {
         time::go_on(elapsed);
         exceptions::init();
         console::open(plan.console_port as u16, plan.console_baud);
+        MACHINE.pci.look_again();
     }
     port_base.put_back(facts);
     match workplace.put_back() {
