@@ -538,10 +538,12 @@ impl Life {
     /// `reason`, and to power off.
     pub fn be_refused(&mut self, setup: &Setup, reason: &str) -> Result<(), Error> {
         self.logged(|life| {
-            let second = untouched::sum_of_all(&life.second_disk())?;
+            // Where it is in use; a bare life's may be another target.
+            let second = life.mounted.then(|| untouched::sum_of_all(&life.second_disk()));
+            let second = second.transpose()?;
             Self::refused(setup, &life.folder, reason)?;
             life.check_untouched()?;
-            life.check_second_disk(second, "the reader")
+            second.map_or(Ok(()), |second| life.check_second_disk(second, "the reader"))
         })
     }
 

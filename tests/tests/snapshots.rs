@@ -187,7 +187,7 @@ fn a_newer_snapshot_takes_over_unless_it_does_not_wake_or_is_taken_back() -> Res
     two.snapshot("four", &deadly)?;
     two.life.cut_power();
     let reader = two.life.reader();
-    two.life.be_refused(&reader, "powering off")?;
+    two.life.be_refused(&reader, "a panic that a test asked for")?;
     two.power_on(&first, "one", &["generation 4 was passed over: 1 wake-ups"])?;
 
     // What does not wake is overwritten before what does.

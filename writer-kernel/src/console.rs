@@ -128,6 +128,17 @@ pub fn tell_log(lines: usize) {
     console.send_log(from);
 }
 
+/// Takes the console from whoever was interrupted while using it, so that what is
+/// said of the failure is not lost.
+///
+/// # Safety
+///
+/// Whoever uses it never goes on.
+pub unsafe fn take_over() {
+    // SAFETY: one processor, and the holder, if there is one, never goes on.
+    unsafe { CONSOLE.force_unlock() };
+}
+
 /// Holds the lines that follow in the log until [`release`].
 pub fn hold() {
     let mut console = CONSOLE.lock();

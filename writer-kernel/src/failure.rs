@@ -73,7 +73,7 @@ pub fn stage() -> Stage {
 pub fn give_back(message: &str) -> ! {
     log::error!("{} failed: {message}", stage().name());
     let policy = *POLICY.lock();
-    let Policy::Return { way, mailbox } = policy else { end(message) };
+    let Policy::Return { way, mailbox } = policy else { end() };
     log::info!("going back; nothing was lost");
     let words = format_args!("{} failed: {message}; going back", stage().name());
     screen::end(Ending::Failed, words);
@@ -99,9 +99,12 @@ pub fn unexpected(what: core::fmt::Arguments<'_>) -> ! {
         // A failure while failing: no more experiments.
         halt();
     }
-    // The interrupted code may hold the lock; nobody runs beside us.
-    // SAFETY: one processor; whoever held the lock never goes on.
-    unsafe { POLICY.force_unlock() };
+    // The interrupted code may hold the locks; nobody runs beside us.
+    // SAFETY: one processor; whoever held them never goes on.
+    unsafe {
+        POLICY.force_unlock();
+        console::take_over();
+    }
     let policy = *POLICY.lock();
     let mut text = Text::new();
     // A message that is cut short is still a message.
@@ -110,7 +113,8 @@ pub fn unexpected(what: core::fmt::Arguments<'_>) -> ! {
         quiet_all(&MACHINE);
         give_back(text.as_str());
     }
-    end(text.as_str())
+    log::error!("{} failed: {}", stage().name(), text.as_str());
+    end()
 }
 
 /// As [`unexpected`], for code without anything to format.
@@ -118,18 +122,17 @@ pub fn fatal(what: &str) -> ! {
     unexpected(format_args!("{what}"))
 }
 
-/// The end where there is no way back.
-fn end(message: &str) -> ! {
+/// The end where there is no way back, of which has been said why.
+fn end() -> ! {
     let policy = *POLICY.lock();
     match policy {
         Policy::PowerOff { facts } => {
-            log::error!("{message}");
             log::info!("the image is committed: powering off all the same");
             power::off(&facts)
         }
         Policy::GiveUp { fallback, facts } => power::give_up(fallback, facts.as_ref()),
         Policy::Nothing | Policy::Return { .. } => {
-            log::error!("{message}; there is no way back from here");
+            log::error!("there is no way back from here");
             halt()
         }
     }
