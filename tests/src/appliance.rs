@@ -17,6 +17,8 @@ pub enum Appliance {
     Pvh,
     /// A BIOS, by way of GRUB.
     Grub,
+    /// UEFI firmware, by way of the `bootloader` crate's loader.
+    Bootloader,
 }
 
 impl Appliance {
@@ -31,6 +33,7 @@ impl Appliance {
             Self::Efi => "efi",
             Self::Pvh => "pvh",
             Self::Grub => "grub",
+            Self::Bootloader => "bootloader",
         }
     }
 
@@ -58,7 +61,7 @@ impl Appliance {
         host_program::run(build.arg("--reader").arg(reader))?;
         Ok(match self {
             Self::Pvh => Boot::Writer(artefacts.writer().into()),
-            Self::Efi | Self::Grub => Boot::FirstDisk,
+            Self::Efi | Self::Grub | Self::Bootloader => Boot::FirstDisk,
         })
     }
 }

@@ -2,7 +2,7 @@
 //! power on, and it is woken.
 
 use dormouse_tests::qemu::{DiskKind, Firmware};
-use dormouse_tests::{Appliance, Failure, Fill, Options, scenario};
+use dormouse_tests::{Appliance, Artefacts, Failure, Fill, Options, scenario};
 
 fn from_power_on_to_a_wake_up(appliance: Appliance, options: Options) -> Result<(), Failure> {
     let name = format!("appliance-{appliance:?}").to_lowercase();
@@ -14,6 +14,17 @@ fn from_power_on_to_a_wake_up(appliance: Appliance, options: Options) -> Result<
 fn uefi_firmware_starts_one() -> Result<(), Failure> {
     let options = Options { firmware: Firmware::Ovmf, ..Options::default() };
     from_power_on_to_a_wake_up(Appliance::Efi, options)
+}
+
+#[test]
+fn the_bootloader_crate_starts_one() -> Result<(), Failure> {
+    let firmware = Firmware::Ovmf;
+    if Artefacts::from_environment()?.bootloader_disk(firmware).is_err() {
+        eprintln!("skipped: there is no disk of the bootloader crate");
+        return Ok(());
+    }
+    let options = Options { firmware, ..Options::default() };
+    from_power_on_to_a_wake_up(Appliance::Bootloader, options)
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use crate::build::{self, cargo};
 use crate::error::Error;
 use crate::{host, nightly, paths, shell};
+use std::fs;
 use std::path::PathBuf;
 
 /// The workspace of the two programs that it takes.
@@ -15,7 +16,8 @@ const BARE_TARGET: &str = "x86_64-unknown-none";
 /// Make disks that start the reader by the `bootloader` crate's loader
 ///
 /// target/writer.bios.img is for a BIOS with a VGA, target/writer.uefi.img for
-/// UEFI. Building that loader takes a nightly compiler, which is brought where it
+/// UEFI; target/bootloader-uefi has the latter's files, for disks that are made
+/// otherwise. Building that loader takes a nightly compiler, which is brought where it
 /// is missing and used for nothing else.
 #[derive(clap::Args)]
 pub struct BootloaderDisk {}
@@ -41,7 +43,8 @@ pub fn make() -> Result<(), Error> {
     builder.arg("--target-dir").arg(folder.join("builder")).arg("--");
     builder.arg(folder.join("stub").join(BARE_TARGET).join("release/dormouse-bootloader-stub"));
     builder.arg(paths::target().join("writer.bzimage"));
-    shell::run(builder.args(disks()))
+    fs::create_dir_all(uefi_files()).map_err(Error::file("making", uefi_files()))?;
+    shell::run(builder.args(disks()).arg(uefi_files()))
 }
 
 /// Makes them where the compiler is, or can be had; else says that it does not,
@@ -53,9 +56,17 @@ pub fn where_possible() -> Result<(), Error> {
         nightly::NIGHTLY
     );
     for disk in disks().into_iter().filter(|disk| disk.exists()) {
-        std::fs::remove_file(&disk).map_err(Error::file("removing", disk))?;
+        fs::remove_file(&disk).map_err(Error::file("removing", disk))?;
+    }
+    if uefi_files().exists() {
+        fs::remove_dir_all(uefi_files()).map_err(Error::file("removing", uefi_files()))?;
     }
     Ok(())
+}
+
+/// Where an appliance's disk gets the loader from.
+fn uefi_files() -> PathBuf {
+    paths::target().join("bootloader-uefi")
 }
 
 /// For a BIOS, and for UEFI.

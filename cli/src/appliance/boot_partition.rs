@@ -2,6 +2,7 @@
 //! and reader look for (docs/boot-partition.md).
 
 use super::description::{Boot, Description};
+use super::fault::Fault;
 use super::guid::Guids;
 use super::layout::{Layout, name};
 use super::{Reader, failed};
@@ -14,6 +15,10 @@ use std::path::Path;
 
 /// Where UEFI firmware looks for what it starts (UEFI 2.10 §3.5.1.1).
 const UEFI: [&str; 3] = ["EFI", "BOOT", "BOOTX64.EFI"];
+
+/// The `bootloader` crate's loader, and what that loads, under the name that it
+/// has on the partition.
+const BOOTLOADER: [&str; 2] = ["bootloader", "kernel-x86_64"];
 
 /// Where GRUB finds the reader.
 pub const READER: &str = "/dormouse/writer.elf";
@@ -45,11 +50,21 @@ pub fn write(
     let line = command_line(wanted, layout)? + "\n";
     let written = folder.create_file("cmdline").and_then(|mut f| f.write_all(line.as_bytes()));
     written.map_err(failed("write", path))?;
+    let for_uefi = |application: &Path| {
+        let [efi, boot, file] = UEFI;
+        let made = system.root_dir().create_dir(efi).and_then(|efi| efi.create_dir(boot));
+        copy(application, &made.map_err(failed("write", path))?, file)
+    };
     match wanted.boot {
-        Boot::Efi => {
-            let [efi, boot, file] = UEFI;
-            let made = system.root_dir().create_dir(efi).and_then(|efi| efi.create_dir(boot));
-            copy(&reader.bzimage, &made.map_err(failed("write", path))?, file)?;
+        Boot::Efi => for_uefi(&reader.bzimage)?,
+        Boot::Bootloader => {
+            let [loader, stub] = BOOTLOADER.map(|name| reader.bootloader.join(name));
+            if let Some(missing) = [&loader, &stub].into_iter().find(|file| !file.exists()) {
+                return Err(Error::Appliance(Fault::NoBootloader(missing.clone())));
+            }
+            for_uefi(&loader)?;
+            copy(&stub, &system.root_dir(), BOOTLOADER[1])?;
+            copy(&reader.bzimage, &system.root_dir(), "ramdisk")?;
         }
         Boot::Grub => copy(&reader.elf, &folder, "writer.elf")?,
         Boot::Pvh => {}

@@ -24,6 +24,16 @@ pub enum Boot {
     Pvh,
     /// A BIOS starts GRUB from the disk, which starts the reader.
     Grub,
+    /// UEFI firmware starts the loader of the `bootloader` crate from the boot
+    /// partition, which starts the reader.
+    Bootloader,
+}
+
+impl Boot {
+    /// Whether UEFI firmware looks for something on the boot partition.
+    pub fn by_uefi(self) -> bool {
+        matches!(self, Self::Efi | Self::Bootloader)
+    }
 }
 
 /// The file as it is written.

@@ -26,6 +26,8 @@ pub enum Fault {
         /// Why.
         why: Why,
     },
+    /// This file of the `bootloader` crate's loader is not there.
+    NoBootloader(PathBuf),
     /// A program is missing, or failed.
     Tool {
         /// The program or the file that is needed.
@@ -80,6 +82,11 @@ impl fmt::Display for Fault {
             Self::Field { file, line, field, why } => {
                 write!(f, "{}: line {line}: {field}: {why}", file.display())
             }
+            Self::NoBootloader(file) => write!(
+                f,
+                "{} is missing: `cargo xtask bootloader-disk` makes it, or choose boot = \"efi\"",
+                file.display()
+            ),
             Self::Tool { program, package, words } if words.is_empty() => {
                 write!(f, "{program} is not installed: it is in Debian's package {package}")
             }

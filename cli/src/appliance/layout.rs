@@ -78,7 +78,7 @@ impl Layout {
             parts.push(Part { number, name, guid, start: past, bytes, from, kind });
             past += bytes;
         };
-        let boot = if wanted.boot == Boot::Efi { partition_types::EFI } else { BASIC };
+        let boot = if wanted.boot.by_uefi() { partition_types::EFI } else { BASIC };
         add(name::BOOT.into(), boot, wanted.boot_bytes, None);
         for number in 0..wanted.images {
             let name = match wanted.images {

@@ -38,6 +38,20 @@ pub struct Reader {
     pub elf: PathBuf,
     /// `writer.bzimage`.
     pub bzimage: PathBuf,
+    /// The folder `bootloader-uefi`: the `bootloader` crate's loader, and what it
+    /// starts.
+    pub bootloader: PathBuf,
+}
+
+impl Reader {
+    /// The reader in a folder, as it is built or installed.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self {
+            elf: folder.join("writer.elf"),
+            bzimage: folder.join("writer.bzimage"),
+            bootloader: folder.join("bootloader-uefi"),
+        }
+    }
 }
 
 /// Builds the disk image `output`, which must not exist, from a description.

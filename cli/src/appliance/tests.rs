@@ -48,7 +48,7 @@ impl Bench {
         fs::write(at("bzImage"), kernel).unwrap();
         fs::write(at("initrd"), [3; 100_000]).unwrap();
         fs::write(at("root.squashfs"), [5; 5000]).unwrap();
-        let reader = Reader { elf: at("writer.elf"), bzimage: at("writer.bzimage") };
+        let reader = Reader::in_folder(&at(""));
         fs::write(&reader.elf, [1; 3000]).unwrap();
         fs::write(&reader.bzimage, [2; 4000]).unwrap();
         Self { folder, reader }
@@ -173,6 +173,7 @@ fn each_bad_field_is_named_with_its_line() {
         ("size = \"3M\"", "", "line 14: data.size: one of from and size"),
         ("[image]", "[boot-partition]\nsize = \"1M\"\n[image]", "line 9: boot-partition.size: "),
         ("initrd = \"initrd\"", "initrd = 5", "at line 4"),
+        ("boot = \"efi\"", "boot = \"bootloader\"", "cargo xtask bootloader-disk"),
     ] {
         let said = bench.fault(from, to);
         assert!(said.contains(words), "{to}: {said}");

@@ -60,10 +60,7 @@ impl Build {
     /// # Errors
     /// Those of [`appliance::build`].
     pub fn run(&self, output: Output) -> Result<Exit> {
-        let reader = Reader {
-            elf: self.reader.join("writer.elf"),
-            bzimage: self.reader.join("writer.bzimage"),
-        };
+        let reader = Reader::in_folder(&self.reader);
         let layout = appliance::build(&self.description, &reader, &self.output)?;
         for part in &layout.parts {
             output.say(format!(
