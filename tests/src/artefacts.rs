@@ -79,6 +79,16 @@ impl Artefacts {
         }
     }
 
+    /// Whether that disk is there, and if not, says so: the build leaves it out where
+    /// the compiler that it takes cannot be had.
+    pub fn has_bootloader_disk(&self, firmware: Firmware) -> bool {
+        let there = self.bootloader_disk(firmware).is_ok();
+        if !there {
+            eprintln!("skipped: there is no disk of the bootloader crate");
+        }
+        there
+    }
+
     /// The static `dormouse`.
     pub fn cli(&self) -> &Path {
         &self.cli

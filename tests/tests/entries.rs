@@ -84,8 +84,7 @@ impl Sleeper {
     /// where the compiler that it takes can be had.
     fn wake_by_bootloader(&mut self) -> Result<(), Failure> {
         let firmware = self.life.setup.firmware;
-        if self.artefacts.bootloader_disk(firmware).is_err() {
-            eprintln!("skipped: there is no disk of the bootloader crate");
+        if !self.artefacts.has_bootloader_disk(firmware) {
             return Ok(());
         }
         self.wake_by(Entry::Bootloader(firmware))

@@ -10,9 +10,6 @@ use std::path::PathBuf;
 /// The workspace of the two programs that it takes.
 pub const MANIFEST: &str = "bootloader-disk/Cargo.toml";
 
-/// What a kernel without an operating system is built for.
-const BARE_TARGET: &str = "x86_64-unknown-none";
-
 /// Make disks that start the reader by the `bootloader` crate's loader
 ///
 /// target/writer.bios.img is for a BIOS with a VGA, target/writer.uefi.img for
@@ -32,16 +29,19 @@ impl BootloaderDisk {
 /// Makes them from the `writer.bzimage` that was built.
 pub fn make() -> Result<(), Error> {
     nightly::ensure()?;
-    host::ensure_target(BARE_TARGET)?;
+    host::ensure_target(host::BARE_TARGET)?;
     let folder = paths::target().join("bootloader");
     let mut stub = cargo("build");
     stub.args(["--manifest-path", MANIFEST, "-p", "dormouse-bootloader-stub", "--release"]);
-    shell::run(stub.args(["--target", BARE_TARGET, "--target-dir"]).arg(folder.join("stub")))?;
+    shell::run(
+        stub.args(["--target", host::BARE_TARGET, "--target-dir"]).arg(folder.join("stub")),
+    )?;
 
     let mut builder = nightly::cargo("run");
     builder.args(["--manifest-path", MANIFEST, "-p", "dormouse-bootloader-disk", "--release"]);
     builder.arg("--target-dir").arg(folder.join("builder")).arg("--");
-    builder.arg(folder.join("stub").join(BARE_TARGET).join("release/dormouse-bootloader-stub"));
+    builder
+        .arg(folder.join("stub").join(host::BARE_TARGET).join("release/dormouse-bootloader-stub"));
     builder.arg(paths::target().join("writer.bzimage"));
     fs::create_dir_all(uefi_files()).map_err(Error::file("making", uefi_files()))?;
     shell::run(builder.args(disks()).arg(uefi_files()))

@@ -66,6 +66,9 @@ pub const FOR_CORES: &[Need] = &[
 /// A Debian package, and a file that shows that it is installed.
 pub struct Need(&'static str, &'static str);
 
+/// A target without an operating system.
+pub const BARE_TARGET: &str = "x86_64-unknown-none";
+
 /// The standard library for a target; rustup brings it where it is missing.
 pub fn ensure_target(target: &str) -> Result<(), Error> {
     let libraries = shell::output(Command::new("rustc").args([

@@ -18,8 +18,6 @@ const BARE: [&str; 7] = [
     "dormouse-transfer",
 ];
 
-const BARE_TARGET: &str = "x86_64-unknown-none";
-
 /// The scenario that is also part of `--quick`: one real round trip.
 const QUICK_SCENARIO: &str = "one_round_trip";
 
@@ -98,9 +96,9 @@ fn host_tests() -> Result<(), Error> {
 }
 
 fn bare_metal() -> Result<(), Error> {
-    host::ensure_target(BARE_TARGET)?;
+    host::ensure_target(host::BARE_TARGET)?;
     let packages = BARE.iter().flat_map(|package| ["-p", package]);
-    shell::run(cargo("check").args(["--target", BARE_TARGET]).args(packages))
+    shell::run(cargo("check").args(["--target", host::BARE_TARGET]).args(packages))
 }
 
 fn all_scenarios() -> Result<(), Error> {

@@ -150,20 +150,13 @@ fn phases(peers: &[&Peer], area: &Area<'_>) -> Drawn {
     let end = peers.iter().fold(0.0, |end: f64, peer| end.max(peer.trigger_to_off_s));
     let end = peers.iter().fold(end, |end: f64, peer| end.max(waking(peer)));
     let memory = peers.first().map_or(0, |peer| peer.memory_mib);
-    let mut chart = ChartBuilder::on(area)
-        .caption(format!("Going to sleep and waking, {memory} MiB of memory"), (FONT, TITLE))
-        .margin(12)
-        .x_label_area_size(44)
-        .y_label_area_size(170)
-        .build_cartesian_2d(0.0..end * 1.15, 0.0..peers.len() as f64)?;
-    chart
-        .configure_mesh()
-        .disable_y_mesh()
-        .light_line_style(WHITE)
-        .disable_y_axis()
-        .x_desc("seconds")
-        .label_style((FONT, LABEL))
-        .draw()?;
+    let mut chart = rows_of_bars(
+        area,
+        &format!("Going to sleep and waking, {memory} MiB of memory"),
+        170,
+        end,
+        peers.len(),
+    )?;
     let sleeping = |peer: &Peer| peer.trigger_to_off_s;
     let series = [
         ("command to power off", COLOURS[0], &sleeping as &dyn Fn(&Peer) -> f64),
@@ -186,11 +179,7 @@ fn phases(peers: &[&Peer], area: &Area<'_>) -> Drawn {
         });
         chart.draw_series(values)?;
     }
-    let height = f64::from(SIZE.1 - 24 - 12 - 44 - 12 - 30) / top;
-    for (i, peer) in peers.iter().enumerate() {
-        let y = 42 + ((i as f64 + 0.42) * height) as i32;
-        area.draw(&Text::new(peer.system.clone(), (20, y), (FONT, LABEL)))?;
-    }
+    name_rows(area, peers.iter().map(|peer| peer.system.clone()), 0.42, LABEL)?;
     legend(&mut chart, SeriesLabelPosition::LowerRight)
 }
 
@@ -198,20 +187,8 @@ fn phases(peers: &[&Peer], area: &Area<'_>) -> Drawn {
 fn starts(rows: &[Start], area: &Area<'_>) -> Drawn {
     let end = rows.iter().fold(0.0, |end: f64, row| end.max(row.total_s));
     let top = rows.len() as f64;
-    let mut chart = ChartBuilder::on(area)
-        .caption("Power-on to the first answer of a web server", (FONT, TITLE))
-        .margin(12)
-        .x_label_area_size(44)
-        .y_label_area_size(260)
-        .build_cartesian_2d(0.0..end * 1.15, 0.0..top)?;
-    chart
-        .configure_mesh()
-        .disable_y_mesh()
-        .light_line_style(WHITE)
-        .disable_y_axis()
-        .x_desc("seconds")
-        .label_style((FONT, LABEL))
-        .draw()?;
+    let mut chart =
+        rows_of_bars(area, "Power-on to the first answer of a web server", 260, end, rows.len())?;
     let share = |row: &Start, part: usize| {
         [row.firmware_s, row.reader_s, row.reading_s, row.kernel_s, row.service_s][part]
     };
@@ -230,12 +207,8 @@ fn starts(rows: &[Start], area: &Area<'_>) -> Drawn {
         Text::new(format!("{:.2} s", row.total_s), at, (FONT, LABEL))
     });
     chart.draw_series(totals)?;
-    let height = f64::from(SIZE.1 - 24 - 12 - 44 - 12 - 30) / top;
-    for (i, row) in rows.iter().enumerate() {
-        let y = 42 + ((i as f64 + 0.32) * height) as i32;
-        let words = format!("{}, {}", row.machine, row.way);
-        area.draw(&Text::new(words, (20, y), (FONT, 12)))?;
-    }
+    let names = rows.iter().map(|row| format!("{}, {}", row.machine, row.way));
+    name_rows(area, names, 0.32, 12)?;
     legend(&mut chart, SeriesLabelPosition::LowerRight)
 }
 
@@ -276,6 +249,48 @@ fn scale(report: &Report, area: &Area<'_>) -> Drawn {
 }
 
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// A chart of seconds, up to `end`, with one row of bars for each of `rows` things;
+/// their names have `names` pixels.
+fn rows_of_bars<'a, 'b>(
+    area: &'a Area<'b>,
+    caption: &str,
+    names: u32,
+    end: f64,
+    rows: usize,
+) -> Result<Chart<'a, 'b>, Box<dyn std::error::Error>> {
+    let mut chart = ChartBuilder::on(area)
+        .caption(caption, (FONT, TITLE))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(names)
+        .build_cartesian_2d(0.0..end * 1.15, 0.0..rows as f64)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .light_line_style(WHITE)
+        .disable_y_axis()
+        .x_desc("seconds")
+        .label_style((FONT, LABEL))
+        .draw()?;
+    Ok(chart)
+}
+
+/// Writes the rows' names before them, this far down in each row, in letters of
+/// this size.
+fn name_rows(
+    area: &Area<'_>,
+    names: impl ExactSizeIterator<Item = String>,
+    down: f64,
+    size: i32,
+) -> Drawn {
+    let height = f64::from(SIZE.1 - 24 - 12 - 44 - 12 - 30) / names.len() as f64;
+    for (i, name) in names.enumerate() {
+        let y = 42 + ((i as f64 + down) * height) as i32;
+        area.draw(&Text::new(name, (20, y), (FONT, size)))?;
+    }
+    Ok(())
+}
 
 fn legend<'a, 'b: 'a>(chart: &mut Chart<'a, 'b>, position: SeriesLabelPosition) -> Drawn {
     chart
