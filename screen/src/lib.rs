@@ -19,7 +19,7 @@ use dormouse_handoff::screen::Framebuffer;
 use font::Font;
 
 /// The smallest screen that has room for it, in pixels.
-const LEAST: (u32, u32) = (400, 300);
+const LEAST: (u32, u32) = (400, TALL);
 
 /// The widest that the text becomes, in letters.
 const COLUMNS: usize = 76;

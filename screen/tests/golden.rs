@@ -152,11 +152,22 @@ fn a_shorter_bar_and_another_colour_leave_nothing_behind() {
     assert_eq!(picture(&framebuffer, there_and_back), picture(&framebuffer, at_two_fifths));
 }
 
+/// Every size around the least one, as it is there that what just fits and what
+/// just does not are told apart.
 #[test]
 fn a_screen_without_room_is_left_alone() {
-    let framebuffer = framebuffer((320, 200), 32, 0);
-    let mut memory = memory_of(&framebuffer);
-    assert!(Display::new(&framebuffer, &mut memory, title::SLEEPING).is_none());
+    let is_taken = |width, height| {
+        let framebuffer = framebuffer((width, height), 32, 0);
+        let mut memory = memory_of(&framebuffer);
+        let display = Display::new(&framebuffer, &mut memory, title::SLEEPING);
+        display.map(|mut display| display.paint()).is_some()
+    };
+    assert!(!is_taken(320, 200));
+    for (width, height) in
+        (390..410).flat_map(|width| (295..320).map(move |height| (width, height)))
+    {
+        assert_eq!(is_taken(width, height), width >= 400 && height >= 308, "{width} x {height}");
+    }
 }
 
 proptest! {
