@@ -15,6 +15,7 @@ mod miri;
 mod nightly;
 mod paths;
 mod progress;
+mod property_tests;
 mod qemu;
 mod report;
 mod shell;

@@ -2,7 +2,7 @@
 //! compiler's rules for unsafe code forbid.
 
 use crate::error::Error;
-use crate::{nightly, shell};
+use crate::{nightly, property_tests, shell};
 use dormouse_attacks::{Attack, record};
 
 /// Cases of each property test: Miri is a thousand times slower.
@@ -38,6 +38,7 @@ fn run() -> Result<(), Error> {
     command.args(["--", "--skip", TOO_SLOW]);
     // The property tests look for the files of earlier failures.
     command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", CASES);
+    property_tests::with_the_same_cases(&mut command);
     let output = shell::streamed(&mut command)?;
     let passed = output.lines().filter_map(|line| {
         line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse::<u64>().ok()

@@ -2,7 +2,7 @@
 
 use crate::build::{self, cargo};
 use crate::error::Error;
-use crate::{bootloader_disk, host, miri, paths, qemu, report, shell, unsafe_list};
+use crate::{bootloader_disk, host, miri, paths, property_tests, qemu, report, shell, unsafe_list};
 use dormouse_tests::Artefacts;
 use std::process::Command;
 
@@ -90,9 +90,10 @@ fn lints() -> Result<(), Error> {
 
 /// All but the scenarios, which take guests.
 fn host_tests() -> Result<(), Error> {
-    let hosted = ["--workspace", "--exclude", "dormouse-writer", "--exclude", "dormouse-tests"];
-    shell::run(cargo("test").args(hosted))?;
-    shell::run(cargo("test").args(["-p", "dormouse-tests", "--lib"]))
+    for mut command in property_tests::commands() {
+        shell::run(property_tests::with_the_same_cases(&mut command))?;
+    }
+    Ok(())
 }
 
 fn bare_metal() -> Result<(), Error> {
