@@ -84,11 +84,22 @@ impl Baseline {
         }));
         let facts = guest.facts()?;
         let all = facts.cpus_online == facts.cpus_present;
-        let detail = format!("{} online of {}", facts.cpus_online, facts.cpus_present);
+        let count = |list: &str| numbers(list).unwrap_or_default();
+        let (online, present) = (count(&facts.cpus_online), count(&facts.cpus_present));
+        let detail = format!("{online} online of {present}");
         checks.push(Check::new("processors", all, detail));
         checks.push(kernel_log(&guest.kernel_log(self.log_from)?));
         Ok(checks)
     }
+}
+
+/// How many numbers are in a list as Linux writes it: `0-2,5` has four.
+fn numbers(list: &str) -> Option<u32> {
+    list.trim().split(',').try_fold(0, |sum, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?);
+        last.checked_sub(first).map(|more| sum + more + 1)
+    })
 }
 
 /// Whether a workload is the one from before, and well, and got further.
@@ -153,6 +164,12 @@ mod tests {
         assert!(!compare(&before, &verdict(40, 99, None)).good);
         assert!(!compare(&before, &verdict(41, 100, None)).good);
         assert!(!compare(&before, &verdict(40, 200, Some("stalled"))).good);
+    }
+
+    #[test]
+    fn processors_are_counted() {
+        let of = ["0", "0-1", "0-2,5", "", "1-0"].map(numbers);
+        assert_eq!(of, [Some(1), Some(2), Some(4), None, None]);
     }
 
     #[test]

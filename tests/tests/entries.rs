@@ -41,12 +41,13 @@ impl Sleeper {
             life.standstill(&attempt, "the screen is left alone: it is said to lie in memory")?;
             let ran = life.return_from(&attempt)?;
             life.logged(|_| scenario::said(&ran, 0, &[]))?;
+            go_back_by_the_keyboard(&mut life, &before)?;
         }
         let attempt = life.hibernate(&[])?;
         if has_screen {
             life.logged(|life| {
                 let folder = life.folder.clone();
-                watch_the_bar_grow(&mut life.machine()?.monitor, &folder, "sleeping")
+                watch_the_bar_grow(&mut life.machine()?.monitor, &folder, "sleeping").map(drop)
             })?;
         }
         let asleep = life.fall_asleep(attempt)?;
@@ -121,6 +122,26 @@ impl Sleeper {
         self.life.finish()?;
         Ok(())
     }
+}
+
+/// A user who looks at the screen, reads there how to go back, and does.
+fn go_back_by_the_keyboard(life: &mut Life, before: &Baseline) -> Result<(), Error> {
+    let limit = life.options.limit;
+    life.limit_disk(Some(scenario::SLOW))?;
+    let attempt = life.hibernate(&[])?;
+    let folder = life.folder.clone();
+    life.logged(|life| {
+        let machine = life.machine()?;
+        let picture = watch_the_bar_grow(&mut machine.monitor, &folder, "going-back")?;
+        if !picture.has_hint() {
+            return Err(Error::verdict("the screen does not say how to go back"));
+        }
+        scenario::press_escape(machine)
+    })?;
+    let ran = life.return_from(&attempt)?;
+    life.limit_disk(limit)?;
+    life.logged(|_| scenario::said(&ran, 1, &[scenario::KEY.1]))?;
+    scenario::well(life, before)
 }
 
 #[test]

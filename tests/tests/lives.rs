@@ -77,7 +77,8 @@ fn a_swap_partition_is_swap_again_after_the_wake_up() -> Result<(), Failure> {
     let mut life = begin("swap-partition", options)?;
     let before = life.fill(&Fill::light())?;
     let target = life.target()?;
-    for program in [&["mkswap", "-L", "winter"][..], &["swapon"]] {
+    // Not the priority that Linux gives by itself.
+    for program in [&["mkswap", "-L", "winter"][..], &["swapon", "-p", "7"]] {
         let ran = life.guest.run(&[program, &[&target]].concat())?;
         life.logged(|_| scenario::said(&ran, 0, &[]))?;
     }
@@ -86,6 +87,7 @@ fn a_swap_partition_is_swap_again_after_the_wake_up() -> Result<(), Failure> {
         Some(swaps.lines().last()?.split_whitespace().last()?.to_owned())
     };
     let priority_before = priority(&life.guest.run(&["cat", "/proc/swaps"])?.stdout);
+    assert_eq!(priority_before.as_deref(), Some("7"));
     let synced = life.guest.run(&["sync"])?;
     life.logged(|_| scenario::said(&synced, 0, &[]))?;
     let first_page = life.target_page(0)?;

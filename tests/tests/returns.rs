@@ -1,11 +1,16 @@
 //! A failed hibernation is a return: whatever goes wrong before the commit,
 //! the user has the running system again, and a message that says why.
 
+use dormouse_handoff::image::State;
 use dormouse_tests::qemu::{Chipset, DiskKind, Ended, Machine};
+use dormouse_tests::scenario::Interruption;
 use dormouse_tests::{
-    Artefacts, Attempt, BEFORE_WRITE, Error, Failure, Fill, Life, Options, scenario,
+    Artefacts, Attempt, BEFORE_POWER, BEFORE_WRITE, Error, Failure, Fill, Life, Options, scenario,
 };
-use serde_json::json;
+use std::time::Duration;
+
+/// How long a reader may take for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The writer's stages before the commit is done, and what can be made to
 /// happen in each, with a word of the message that tells of it.
@@ -27,8 +32,22 @@ fn whatever_fails_at_whatever_stage_the_old_system_goes_on() -> Result<(), Failu
             scenario::well(&mut life, &before)?;
         }
     }
-    // None of it was in vain: the next attempt is a real one.
-    scenario::sleep_and_wake(&mut life, &before)?;
+    for (fault, word) in FAULTS {
+        let asked = format!("compare:{fault}");
+        let attempt = life.dormouse("rehearse", &["--test-fault", &asked])?;
+        let ran = life.return_from(&attempt)?;
+        life.logged(|_| scenario::said(&ran, 1, &["compare", word]))?;
+        scenario::well(&mut life, &before)?;
+    }
+    // None of it was in vain: the next attempt is a real one, whatever happens once
+    // the image is committed.
+    let attempt = life.hibernate(&["--test-wait", "before-power"])?;
+    life.standstill(&attempt, BEFORE_POWER)?;
+    let (interrupt, word) = scenario::NMI;
+    interrupt(life.machine()?)?;
+    life.standstill(&attempt, &format!("power failed: {word}"))?;
+    let asleep = life.fall_asleep(attempt)?;
+    scenario::wake(&mut life, &asleep, &before)?;
     life.finish()?;
     Ok(())
 }
@@ -59,29 +78,26 @@ fn a_plan_that_does_not_fit_is_not_followed() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What comes from outside while the writer stands still, and a word of the
-/// writer's answer.
-type Interruption = (fn(&mut Machine) -> Result<(), Error>, &'static str);
-
-const INTERRUPTIONS: [Interruption; 3] = [
-    (|machine| machine.console.type_keys(" q"), "stopped by the user's key"),
-    (press_escape, "stopped by the user's key"),
-    (|machine| machine.monitor.command("inject-nmi", json!({})).map(drop), "NMI"),
+/// The same while the writer stands still before its first write. What is no key that
+/// leads back goes on, and is looked at where the keyboard is.
+const BEFORE_ANYTHING: [Interruption; 3] = [
+    (|machine| machine.console.type_keys(" q"), scenario::KEY.1),
+    (
+        |machine| {
+            scenario::press_escape(machine)?;
+            machine.console.type_keys(" ")
+        },
+        scenario::KEY.1,
+    ),
+    scenario::NMI,
 ];
-
-/// On the keyboard; then on, by the serial line.
-fn press_escape(machine: &mut Machine) -> Result<(), Error> {
-    let key = json!({ "keys": [{ "type": "qcode", "data": "esc" }] });
-    machine.monitor.command("send-key", key)?;
-    machine.console.type_keys(" ")
-}
 
 #[test]
 fn the_users_key_and_an_nmi_are_returns() -> Result<(), Failure> {
     let artefacts = Artefacts::from_environment()?;
     let mut life = Life::begin(&artefacts, "interrupted", Options::default())?;
     let before = life.fill(&Fill::light())?;
-    for (interrupt, word) in INTERRUPTIONS {
+    for (interrupt, word) in BEFORE_ANYTHING {
         let attempt = life.hibernate(&["--test-wait", "before-write"])?;
         life.standstill(&attempt, BEFORE_WRITE)?;
         let shown = life.serial_log()?.len();
@@ -94,6 +110,10 @@ fn the_users_key_and_an_nmi_are_returns() -> Result<(), Failure> {
         assert!(shown.contains(word) && shown.contains("nothing was lost"), "{shown}");
     }
     assert!(life.serial_log()?.contains("press Esc or q to go back"), "nobody was told how");
+
+    for interruption in [scenario::KEY, scenario::KEY_OF_KEYBOARD, scenario::NMI] {
+        scenario::interrupt_writing(&mut life, &before, interruption)?;
+    }
 
     // The monitor: to come back once everything is written, to come back at once.
     for (command, word) in [("return", "as the monitor was told"), ("abort", "the user's key")] {
@@ -132,9 +152,30 @@ fn the_users_key_and_an_nmi_are_returns() -> Result<(), Failure> {
     type_in_monitor(&mut life, &attempt, "reboot\r", "in the end: reset")?;
     type_in_monitor(&mut life, &attempt, "continue\r", "resetting")?;
     let asleep = life.go_down(attempt, Ended::RESET)?;
+    interrupt_reading(&mut life)?;
     scenario::wake(&mut life, &asleep, &before)?;
     life.finish()?;
     Ok(())
+}
+
+/// An NMI while the reader reads: it says so and goes off, and the image is as it
+/// was.
+fn interrupt_reading(life: &mut Life) -> Result<(), Error> {
+    let mut reader = life.reader();
+    reader.disks[0].limit = Some(scenario::SLOW);
+    let (interrupt, word) = scenario::NMI;
+    life.logged(|life| {
+        let (mut machine, _line) = Machine::start(&reader, &life.folder)?;
+        machine.console.wait_for("MiB/s, ", PATIENCE)?;
+        interrupt(&mut machine)?;
+        machine.console.wait_for(&format!("read failed: {word}"), PATIENCE)?;
+        let ended = machine.wait_for_end(PATIENCE)?;
+        match ended.by_power_off() {
+            true => Ok(()),
+            false => Err(Error::verdict(format!("the reader ended with {}", ended.reason))),
+        }
+    })?;
+    scenario::image(life)?.header(State::Valid).map(drop)
 }
 
 /// Types something, and waits for the answer.

@@ -39,11 +39,13 @@ impl Console {
             let mut lines = Vec::new();
             for byte in bytes {
                 match byte {
-                    b'\n' => {
-                        lines.push(String::from_utf8_lossy(&partial).into_owned());
-                        partial.clear();
+                    // Lines that are written over count as well.
+                    b'\n' | b'\r' => {
+                        if !partial.is_empty() {
+                            lines.push(String::from_utf8_lossy(&partial).into_owned());
+                            partial.clear();
+                        }
                     }
-                    b'\r' => {}
                     byte => partial.push(*byte),
                 }
             }

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const DONE: [u8; 3] = [0xd9, 0x9a, 0x4e];
 const TO_DO: [u8; 3] = [0x2b, 0x30, 0x3b];
 
+/// That of the letters that tell what the user can do, of nothing else.
+const HINT: [u8; 3] = [0x8b, 0x93, 0xa3];
+
 /// How far a colour may be from what was drawn: as much as is lost where five
 /// bits are left of eight.
 const LOSS: u8 = 8;
@@ -58,15 +61,18 @@ impl Picture {
 
     /// How much of the bar is done, from 0 to 1; `None` where there is no bar.
     pub fn bar(&self) -> Option<f64> {
-        let is = |pixel: &&[u8; 3], colour: [u8; 3]| {
-            pixel.iter().zip(colour).all(|(is, drawn)| is.abs_diff(drawn) <= LOSS)
-        };
         let lines = self.pixels.chunks_exact(self.width).map(|line| {
             let of = |colour| line.iter().filter(|pixel| is(pixel, colour)).count();
             (of(DONE), of(TO_DO))
         });
         let (done, to_do) = lines.max_by_key(|(done, to_do)| done + to_do)?;
         (done + to_do > self.width / 2).then(|| done as f64 / (done + to_do) as f64)
+    }
+
+    /// Whether it says what the user can do.
+    pub fn has_hint(&self) -> bool {
+        // So many pixels have the letters of a few words.
+        self.pixels.iter().filter(|pixel| is(pixel, HINT)).count() > 100
     }
 
     /// Writes it as a PNG file.
@@ -82,16 +88,26 @@ impl Picture {
     }
 }
 
+/// Whether a pixel has about this colour.
+fn is(pixel: &[u8; 3], colour: [u8; 3]) -> bool {
+    pixel.iter().zip(colour).all(|(is, drawn)| is.abs_diff(drawn) <= LOSS)
+}
+
 /// Watches the screen until the bar has grown while it was looked at; the last
-/// picture is left in `folder` as `name`.png.
-pub fn watch_the_bar_grow(monitor: &mut Monitor, folder: &Path, name: &str) -> Result<(), Error> {
+/// picture, which is left in `folder` as `name`.png, too.
+pub fn watch_the_bar_grow(
+    monitor: &mut Monitor,
+    folder: &Path,
+    name: &str,
+) -> Result<Picture, Error> {
     let from = Instant::now();
     let mut first = None;
     while from.elapsed() < PATIENCE {
         let picture = Picture::take(monitor, folder)?;
         match (picture.bar(), first) {
             (Some(now), Some(before)) if now > before && now > LEAST => {
-                return picture.save(&folder.join(format!("{name}.png")));
+                picture.save(&folder.join(format!("{name}.png")))?;
+                return Ok(picture);
             }
             (Some(now), None) => first = Some(now),
             _ => {}
@@ -111,7 +127,9 @@ mod tests {
         assert_eq!(Picture { width: 100, pixels: pixels.clone() }.bar(), None);
         pixels[210..230].fill([0xde, 0x9a, 0x4a]);
         pixels[230..290].fill(TO_DO);
-        assert_eq!(Picture { width: 100, pixels }.bar(), Some(0.25));
+        let picture = Picture { width: 100, pixels };
+        assert_eq!(picture.bar(), Some(0.25));
+        assert!(!picture.has_hint());
     }
 
     #[test]
