@@ -81,6 +81,8 @@ pub struct Attempt {
     pub kept_page: Page,
     /// How fast the time-stamp counter runs, in kHz; 0: not known.
     pub tsc_khz: u32,
+    /// About how many pages are in use; 0: not known.
+    pub pages_in_use: u32,
 }
 
 /// The sealed plan.
@@ -118,6 +120,9 @@ pub fn plan(
     plan.window_bytes = attempt.window_bytes;
     plan.direct_map = kernel.direct_map;
     plan.tsc_khz = attempt.tsc_khz;
+    if !kernel.free_pages.must_be_kept() {
+        plan.pages_in_use = attempt.pages_in_use;
+    }
     plan.gdt = kernel.gdt;
     plan.rsdp = PhysAddr(circumstances.rsdp);
     plan.framebuffer = circumstances.framebuffer.filter(|_| wishes.screen).unwrap_or_default();
@@ -224,6 +229,7 @@ mod tests {
             first_page: Page([1; 4096]),
             kept_page: Page([2; 4096]),
             tsc_khz: 2_600_000,
+            pages_in_use: 100_000,
         }
     }
 

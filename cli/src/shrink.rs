@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::system::System;
+use dormouse_handoff::units::PAGE_SIZE;
 
 /// Where caches are dropped (Linux Documentation/admin-guide/sysctl/vm.rst).
 const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
@@ -49,6 +50,12 @@ pub fn shrink_to(system: &System, wanted: u64) -> Result<u64> {
         ask_for(system, bytes)?;
     }
     Ok(Memory::now(system)?.in_use())
+}
+
+/// About how many pages are in use now; 0 where Linux does not tell.
+pub fn pages_in_use(system: &System) -> u32 {
+    let in_use = Memory::now(system).map_or(0, Memory::in_use);
+    u32::try_from(in_use / PAGE_SIZE).unwrap_or(0)
 }
 
 /// Takes memory, and gives it back.

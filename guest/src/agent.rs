@@ -100,6 +100,9 @@ impl Agent<'_> {
                 system::mount_ext4(&device, &directory).map(|()| Answer::Done)
             }
             Call::Unmount { directory } => system::unmount(&directory).map(|()| Answer::Done),
+            Call::SwapOn { device, priority } => {
+                system::swap_on(&device, priority).map(|()| Answer::Done)
+            }
             Call::Start(workload) => {
                 workloads().start(&workload).map(|verdict| Answer::Verdicts(vec![verdict]))
             }

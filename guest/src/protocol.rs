@@ -49,6 +49,13 @@ pub enum Call {
         /// Where.
         directory: String,
     },
+    /// Swap to a block device, with this priority.
+    SwapOn {
+        /// The block device.
+        device: String,
+        /// From 0 to 32767.
+        priority: u16,
+    },
     /// Start a workload; answered with its first verdict once it is ready.
     Start(Workload),
     /// Ask every workload whether it is well; they go on.

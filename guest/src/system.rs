@@ -4,7 +4,7 @@ use crate::error::Error;
 use dormouse_guest::protocol::{Facts, Ran};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::system::RebootCommand;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::process::Command;
 
 /// Mounts a file system at `place`, which is made if it is missing.
@@ -30,6 +30,20 @@ pub fn mount_ext4(device: &str, directory: &str) -> Result<(), Error> {
 pub fn unmount(directory: &str) -> Result<(), Error> {
     rustix::mount::unmount(directory, UnmountFlags::empty())
         .map_err(Error::refused(format!("unmounting {directory}")))
+}
+
+/// Swaps to `device` with a priority of one's own, which busybox's `swapon` cannot.
+pub fn swap_on(device: &str, priority: u16) -> Result<(), Error> {
+    /// A priority is asked for (Linux include/linux/swap.h).
+    const PREFER: i32 = 0x8000;
+    let tried = || format!("swapping to {device}");
+    let path =
+        CString::new(device).map_err(|e| Error::refused(tried())(std::io::Error::from(e)))?;
+    // SAFETY: the argument is a C string that lives through the call.
+    match unsafe { libc::swapon(path.as_ptr(), PREFER | i32::from(priority & 0x7fff)) } {
+        0 => Ok(()),
+        _ => Err(Error::refused(tried())(std::io::Error::last_os_error())),
+    }
 }
 
 /// Runs a program to its end.

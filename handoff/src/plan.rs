@@ -280,8 +280,8 @@ pub struct Plan {
     /// How fast the time-stamp counter runs, in kHz, as Linux' clock tells; 0: not
     /// known. The writer takes it if its own timer does not contradict.
     pub tsc_khz: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// About how many pages are in use, to tell how long the rest takes; 0: not known.
+    pub pages_in_use: u32,
     /// Where PCI's configuration space lies in memory; the rest all zero.
     pub ecam: [Ecam; MAX_ECAM],
 }

@@ -217,7 +217,7 @@ fn the_plan_format_has_every_field() {
             extents,
             vmcoreinfo,
             tsc_khz,
-            reserved,
+            pages_in_use,
             ecam,
         }),
         structure!(PowerFacts {

@@ -1,5 +1,6 @@
 //! Lives with more than one sleep, and images with less than one.
 
+use dormouse_guest::protocol::Call;
 use dormouse_handoff::image::State;
 use dormouse_tests::{Artefacts, BEFORE_POWER, BEFORE_WRITE, Failure, Fill, Life, Options};
 use dormouse_tests::{qemu, scenario};
@@ -77,11 +78,10 @@ fn a_swap_partition_is_swap_again_after_the_wake_up() -> Result<(), Failure> {
     let mut life = begin("swap-partition", options)?;
     let before = life.fill(&Fill::light())?;
     let target = life.target()?;
+    let ran = life.guest.run(&["mkswap", "-L", "winter", &target])?;
+    life.logged(|_| scenario::said(&ran, 0, &[]))?;
     // Not the priority that Linux gives by itself.
-    for program in [&["mkswap", "-L", "winter"][..], &["swapon", "-p", "7"]] {
-        let ran = life.guest.run(&[program, &[&target]].concat())?;
-        life.logged(|_| scenario::said(&ran, 0, &[]))?;
-    }
+    life.guest.call(Call::SwapOn { device: target.clone(), priority: 7 })?;
     // Label and UUID are in the first page.
     let priority = |swaps: &str| -> Option<String> {
         Some(swaps.lines().last()?.split_whitespace().last()?.to_owned())

@@ -66,11 +66,11 @@ pub fn compare(
         }
         offset += u64::from(chunk.length);
         index += 1;
-        observer.progress(frames.done(), header.layout_pages)?;
+        observer.progress(frames.counts(), header.layout_pages)?;
     }
     frames.finish(stream, &mut against, header, offset)?;
     against.result()?;
-    observer.progress(header.layout_pages, header.layout_pages)
+    observer.progress(&header.counts, header.layout_pages)
 }
 
 /// Whether two pages are the same, word by word: `==` on bytes is what takes

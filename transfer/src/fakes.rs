@@ -9,6 +9,7 @@ use dormouse_drivers::platform::DmaMemory;
 use dormouse_drivers::queue::{
     BlockQueue, Cause, Completion, DeviceError, Direction, Geometry, Identity, Request, SubmitError,
 };
+use dormouse_handoff::image::Counts;
 use dormouse_handoff::plan::{Plan, SCRIBBLE, Stage};
 use dormouse_handoff::units::{Pfn, PhysAddr};
 use std::cell::UnsafeCell;
@@ -210,7 +211,7 @@ impl Observer for Recorder {
         Ok(())
     }
 
-    fn progress(&mut self, _done: u64, _total: u64) -> Result<(), Error> {
+    fn progress(&mut self, _: &Counts, _: u64) -> Result<(), Error> {
         Ok(())
     }
 

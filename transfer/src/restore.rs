@@ -64,11 +64,11 @@ pub fn restore(
         offset += u64::from(chunk.length);
         index += 1;
         slots.check_done(stream, memory)?;
-        observer.progress(frames.counts.total(), header.layout_pages)?;
+        observer.progress(&frames.counts, header.layout_pages)?;
     }
     slots.drain(stream, memory)?;
     frames.finish(stream, memory, header, offset)?;
-    observer.progress(header.layout_pages, header.layout_pages)
+    observer.progress(&header.counts, header.layout_pages)
 }
 
 /// Whether the chunk whose data begin at `offset` is as it must be there.
@@ -117,9 +117,9 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// How many pages have been dealt with.
-    pub(crate) fn done(&self) -> u64 {
-        self.counts.total()
+    /// What has become of the pages so far.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// At most `wanted` of the next stored frames.

@@ -43,8 +43,8 @@ pub trait Observer {
     /// test's fault).
     fn stage(&mut self, stage: Stage) -> Result<(), Error>;
 
-    /// `done` of `total` pages have been dealt with. An error ends the attempt.
-    fn progress(&mut self, done: u64, total: u64) -> Result<(), Error>;
+    /// Of `total` pages, so many have been dealt with. An error ends the attempt.
+    fn progress(&mut self, so_far: &Counts, total: u64) -> Result<(), Error>;
 
     /// The first data are on their way to the device. Called once, if there are
     /// any.
@@ -56,6 +56,18 @@ pub trait Observer {
     /// The log so far, for the image; at most [`SCRATCH_BYTES`] bytes of it are
     /// taken.
     fn log(&self) -> &[u8];
+}
+
+/// Microseconds that the rest of `total` pages takes, after so many were dealt with in
+/// `elapsed_us`. `in_use`: how many pages are in use, as far as is known; the others
+/// take next to no time.
+pub fn left_us(so_far: &Counts, total: u64, in_use: Option<u64>, elapsed_us: u64) -> u64 {
+    let rest = total.saturating_sub(so_far.total());
+    let (done, to_do) = match in_use {
+        Some(in_use) => (so_far.in_use(), rest.min(in_use.saturating_sub(so_far.in_use()))),
+        None => (so_far.total(), rest),
+    };
+    to_do.saturating_mul(elapsed_us) / done.max(1)
 }
 
 /// Saves what the plan asks for, and commits. Returns the committed header.
@@ -206,7 +218,6 @@ impl Writer<'_> {
         let window = plan.window();
         let store_zero = plan.flags().contains(Flags::STORE_ZERO_PAGES);
         let total = plan.memory_pages();
-        let mut done = 0;
         let mut under_way = false;
         for entry in plan.memory() {
             let mut frame = entry.range.start;
@@ -234,13 +245,12 @@ impl Writer<'_> {
                     }
                 };
                 frame = Pfn(frame.0 + taken);
-                done += taken;
                 stream.poll()?;
                 if !under_way && self.data_length > 0 {
                     under_way = true;
                     observer.under_way();
                 }
-                observer.progress(done, total)?;
+                observer.progress(&self.counts, total)?;
             }
         }
         Ok(())
@@ -349,5 +359,22 @@ impl Writer<'_> {
             walk_us: self.walk_us,
             spare,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_pages_take_no_time() {
+        let so_far = Counts { stored: 90, zero: 10, free: 100, ..Counts::default() };
+        let left = |in_use| left_us(&so_far, 1000, in_use, 500);
+        assert_eq!(left(None), 800 * 500 / 200);
+        assert_eq!(left(Some(300)), 200 * 500 / 100);
+        // More than there are pages left, and fewer than were found already.
+        assert_eq!(left(Some(5000)), 800 * 500 / 100);
+        assert_eq!(left(Some(50)), 0);
+        assert_eq!(left_us(&Counts::default(), 1000, Some(300), 500), 300 * 500);
     }
 }

@@ -48,7 +48,7 @@ pub fn count(
                 }
             };
             frame = Pfn(frame.0 + taken);
-            observer.progress(counts.total(), total)?;
+            observer.progress(&counts, total)?;
         }
     }
     Ok(counts)

@@ -9,6 +9,7 @@ use crate::monitor::{self, Wish};
 use crate::screen;
 use crate::seed;
 use alloc::vec::Vec;
+use dormouse_handoff::image::Counts;
 use dormouse_handoff::plan::{Fault, Plan, Stage};
 use dormouse_screen::Line;
 use dormouse_transfer::error::Error;
@@ -23,6 +24,8 @@ pub struct Observer {
     verb: &'static str,
     began_us: u64,
     next_us: u64,
+    /// Pages in use, as far as is known.
+    in_use: Option<u64>,
     log: Vec<u8>,
     /// `None` where there is no going back.
     keys: Option<Keys>,
@@ -37,13 +40,14 @@ impl Observer {
     }
 
     /// That of the comparison in a rehearsal: it can be asked as well.
-    pub fn of_comparison(plan: &Plan) -> Self {
-        Self { keys: Some(Keys::new()), ..Self::new(plan, "compared") }
+    pub fn of_comparison(plan: &Plan, counts: &Counts) -> Self {
+        let in_use = Some(counts.in_use());
+        Self { keys: Some(Keys::new()), in_use, ..Self::new(plan, "compared") }
     }
 
-    /// The reader's.
-    pub fn of_reader(plan: &Plan) -> Self {
-        Self::new(plan, "read")
+    /// The reader's, of an image of so many pages.
+    pub fn of_reader(plan: &Plan, counts: &Counts) -> Self {
+        Self { in_use: Some(counts.in_use()), ..Self::new(plan, "read") }
     }
 
     /// Reports "`verb` n of m MiB".
@@ -57,15 +61,18 @@ impl Observer {
         let fault = Stage::from_number(plan.fault_stage).zip(fault);
         let began_us = time::now_us();
         let next_us = began_us + INTERVAL_US;
-        Self { fault, verb, began_us, next_us, log: Vec::new(), keys: None, under_way: false }
+        let in_use = Some(u64::from(plan.pages_in_use)).filter(|&pages| pages > 0);
+        let (log, keys, under_way) = (Vec::new(), None, false);
+        Self { fault, verb, began_us, next_us, in_use, log, keys, under_way }
     }
 
     /// Shows how far it is: MiB of memory dealt with, left out or moved, and the
     /// time that the rest takes at the rate so far.
-    fn show(&self, now: u64, done: u64, total: u64) {
+    fn show(&self, now: u64, so_far: &Counts, total: u64) {
         let elapsed_us = (now - self.began_us).max(1);
+        let done = so_far.total();
         let mib_s = (done >> 8) * 1_000_000 / elapsed_us;
-        let left_s = total.saturating_sub(done) * elapsed_us / done.max(1) / 1_000_000;
+        let left_s = save::left_us(so_far, total, self.in_use, elapsed_us) / 1_000_000;
         let (verb, done_mib, total_mib) = (self.verb, done >> 8, total >> 8);
         let words =
             format_args!("{verb} {done_mib} of {total_mib} MiB, {mib_s} MiB/s, {left_s} s left");
@@ -123,12 +130,12 @@ impl save::Observer for Observer {
         self.play(stage)
     }
 
-    fn progress(&mut self, done: u64, total: u64) -> Result<(), Error> {
+    fn progress(&mut self, so_far: &Counts, total: u64) -> Result<(), Error> {
         if self.under_way {
             console::send_some();
         }
         if self.keys.is_some() {
-            monitor::progress(done, total);
+            monitor::progress(so_far.total(), total);
         }
         self.heed_user()?;
         if self.keys.is_none() {
@@ -140,7 +147,7 @@ impl save::Observer for Observer {
         let now = time::now_us();
         if now >= self.next_us {
             self.next_us = now + INTERVAL_US;
-            self.show(now, done, total);
+            self.show(now, so_far, total);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use dormouse_drivers::exercise;
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::platform::{Exhausted, Platform};
 use dormouse_handoff::extents::Extent;
-use dormouse_handoff::image::{Kind, State};
+use dormouse_handoff::image::{Counts, Kind, State};
 use dormouse_handoff::mailbox::Statistics;
 use dormouse_handoff::plan::{CheckedPlan, Stage};
 use dormouse_handoff::units::{Lba, PAGE_SIZE};
@@ -56,8 +56,9 @@ pub fn compare_with_memory(
     device: &mut Guarded,
     ram: &Ram,
     plan: &CheckedPlan<'_>,
+    counts: &Counts,
 ) -> Result<Statistics, Error> {
-    let observer = &mut Observer::of_comparison(plan);
+    let observer = &mut Observer::of_comparison(plan, counts);
     observer.stage(Stage::Compare)?;
     let start = plan.extents().extents()[0].start;
     let state = plan.image().map_or(State::Valid, Kind::committed);

@@ -358,7 +358,7 @@ fn save_to(
     );
     let mut done = Done { header: Some(header), counts: header.counts, ..Done::default() };
     if plan.flags().contains(Flags::COMPARE) {
-        done.read = rehearse::compare_with_memory(device, ram, plan)?;
+        done.read = rehearse::compare_with_memory(device, ram, plan, &header.counts)?;
     }
     Ok(done)
 }

@@ -50,6 +50,8 @@ pub enum Error {
     Checks(Vec<&'static str>),
     /// Parts of the measurements failed; each in its own words.
     Bench(Vec<String>),
+    /// A machine that cannot do what it was asked for: why, and what to ask for.
+    Impossible(&'static str),
     /// The main job found something wrong; the report has been printed.
     MainJob(String),
     /// A campaign found something wrong; the report has been printed.
@@ -108,6 +110,7 @@ impl fmt::Display for Error {
             }
             Self::Checks(names) => write!(f, "failed: {}", names.join(", ")),
             Self::Bench(words) => write!(f, "{}", words.join("\n")),
+            Self::Impossible(why) => write!(f, "{why}"),
             Self::MainJob(error) => write!(f, "{error}"),
             Self::Torture(report) => {
                 write!(f, "something went wrong; each case is in {}", report.display())

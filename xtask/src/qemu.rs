@@ -147,6 +147,9 @@ enum MachineArgument {
 
 impl Qemu {
     pub fn run(self) -> Result<(), Error> {
+        if let Some(why) = self.refusal() {
+            return Err(Error::Impossible(why));
+        }
         let artefacts = artefacts(self.kernel.clone())?;
         if matches!(self.entry, EntryArgument::Bootloader) {
             bootloader_disk::make()?;
@@ -164,6 +167,60 @@ impl Qemu {
         match report.error {
             None => Ok(()),
             Some(error) => Err(Error::MainJob(error)),
+        }
+    }
+
+    /// Why the machine cannot do this, and what can; `None`: it can.
+    fn refusal(&self) -> Option<&'static str> {
+        use {ActionArgument as Action, EntryArgument as Loader, FirmwareArgument as First};
+        if matches!(self.machine, MachineArgument::Microvm) {
+            let has_pci = self.qemu_arguments.iter().any(|word| word.contains("pcie=on"));
+            let by_pci = matches!(self.disk, Some(DiskArgument::Nvme | DiskArgument::Ahci));
+            let rehearses = matches!(self.action, Action::Rehearse | Action::Snapshot);
+            return match (self.action, self.firmware, self.entry) {
+                (Action::Both | Action::Suspend, ..) => Some(
+                    "a microvm cannot suspend to RAM (its tables have no \\_S3): take --machine pc \
+                     or q35, or another --action",
+                ),
+                (_, Some(First::Ovmf | First::Uboot), _) => Some(
+                    "a microvm has a firmware of its own: leave --firmware out, or take --machine \
+                     pc or q35",
+                ),
+                (_, _, entry) if !matches!(entry, Loader::Pvh | Loader::Kexec) => Some(
+                    "a microvm starts from nothing but what QEMU gives it: take --entry pvh or \
+                     kexec, or --machine pc or q35",
+                ),
+                _ if by_pci && !has_pci => Some(
+                    "a microvm has no PCI: take --disk virtio-blk, or for --action rehearse and \
+                     snapshot --qemu-arg=-machine --qemu-arg=pcie=on",
+                ),
+                _ if by_pci && !rehearses => Some(
+                    "the reader reaches no disk at a microvm's PCI, to whose devices nobody gives \
+                     addresses: take --disk virtio-blk, or --action rehearse or snapshot",
+                ),
+                _ => None,
+            };
+        }
+        let from_ram = matches!(self.action, Action::Both | Action::Suspend);
+        let stays = matches!(self.action, Action::Suspend | Action::Snapshot | Action::Rehearse);
+        match (self.entry, self.firmware) {
+            (Loader::Uefi, Some(First::Seabios | First::Uboot)) => {
+                Some("--entry uefi takes --firmware ovmf, which is what it has if nothing is said")
+            }
+            (Loader::Uboot, Some(First::Seabios | First::Ovmf)) => Some(
+                "--entry uboot takes --firmware uboot, which is what it has if nothing is said",
+            ),
+            (Loader::Uboot, _) | (_, Some(First::Uboot)) if from_ram => Some(
+                "U-Boot as Debian builds it for QEMU starts anew where it should wake from RAM: \
+                 take --firmware seabios or ovmf, or another --action",
+            ),
+            (Loader::Pvh, Some(First::Ovmf)) if !stays => Some(
+                "under UEFI QEMU starts no ELF: take --entry uefi, multiboot2, linux or bootloader",
+            ),
+            (Loader::Pvh, Some(First::Uboot)) if !stays => {
+                Some("under U-Boot QEMU starts no ELF: take --entry uboot")
+            }
+            _ => None,
         }
     }
 
@@ -232,6 +289,43 @@ fn parse_mib(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_machine_cannot_do_is_refused_before_anything_is_built() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            qemu: Qemu,
+        }
+        let refusal = |words: &str| {
+            let line = <Line as clap::Parser>::parse_from(words.split(' '));
+            line.qemu.refusal().unwrap_or_default()
+        };
+        for (words, why) in [
+            ("qemu --machine microvm --action both", "cannot suspend to RAM"),
+            ("qemu --machine microvm --firmware ovmf", "a firmware of its own"),
+            ("qemu --machine microvm --entry linux", "take --entry pvh or kexec"),
+            ("qemu --machine microvm --disk ahci", "no PCI: take --disk virtio-blk"),
+            (
+                "qemu --machine microvm --disk nvme --qemu-arg=-machine --qemu-arg=pcie=on",
+                "or --action rehearse or snapshot",
+            ),
+            ("qemu --entry uefi --firmware seabios", "takes --firmware ovmf"),
+            ("qemu --firmware ovmf", "take --entry uefi"),
+            ("qemu --firmware uboot --action suspend", "starts anew"),
+        ] {
+            assert!(refusal(words).contains(why), "{words}: {:?}", refusal(words));
+        }
+        for words in [
+            "qemu",
+            "qemu --machine microvm --action reboot",
+            "qemu --machine microvm --disk nvme --action rehearse --qemu-arg=pcie=on",
+            "qemu --firmware ovmf --action suspend",
+            "qemu --firmware ovmf --entry multiboot2",
+        ] {
+            assert_eq!(refusal(words), "");
+        }
+    }
 
     #[test]
     fn sizes_are_read_as_qemu_reads_them() {

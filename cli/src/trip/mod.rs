@@ -261,6 +261,7 @@ impl<'a> Trip<'a> {
                 first_page: journey.first_page.clone(),
                 kept_page: journey.kept_page.clone(),
                 tsc_khz: journey.began.khz_since(),
+                pages_in_use: shrink::pages_in_use(system),
             };
             let stamped = self.stamp(circumstances, &wishes, &attempt, writer)?;
             let file = run_dir.write("writer.elf", &stamped)?;

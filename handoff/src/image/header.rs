@@ -179,6 +179,11 @@ impl Counts {
     pub const fn total(&self) -> u64 {
         self.stored + self.zero + self.free + self.excluded + self.window
     }
+
+    /// Those whose contents matter, and had to be looked at.
+    pub const fn in_use(&self) -> u64 {
+        self.stored + self.zero
+    }
 }
 
 /// The image's first 512 bytes.

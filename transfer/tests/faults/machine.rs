@@ -8,7 +8,7 @@ use dormouse_drivers::queue::{
 };
 use dormouse_handoff::checksum;
 use dormouse_handoff::extents::Extent;
-use dormouse_handoff::image::{JumpBack, State};
+use dormouse_handoff::image::{Counts, JumpBack, State};
 use dormouse_handoff::memory_map::MemoryRange;
 use dormouse_handoff::plan::{self, CheckedPlan, Plan, Stage};
 use dormouse_handoff::units::{Lba, PAGE_SIZE, PageRange, Pfn};
@@ -338,7 +338,7 @@ impl Observer for Quiet {
         Ok(())
     }
 
-    fn progress(&mut self, _: u64, _: u64) -> Result<(), Error> {
+    fn progress(&mut self, _: &Counts, _: u64) -> Result<(), Error> {
         Ok(())
     }
 

@@ -335,7 +335,7 @@ fn put_back(
 
     let mut ram =
         MACHINE.with_space(|space| Ram::map(space, plan.memory())).ok_or(MapError::Full)??;
-    let mut observer = Observer::of_reader(plan);
+    let mut observer = Observer::of_reader(plan, &header.counts);
     observer.stage(Stage::Read)?;
     let first_data_us = time::now_us();
     let buffers = Buffers {
