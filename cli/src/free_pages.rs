@@ -41,12 +41,15 @@ pub enum FreePages {
 }
 
 impl FreePages {
-    /// What the running kernel relies on.
+    /// What the running kernel relies on, by the text of `/proc/kallsyms`.
     ///
     /// `read` gives as many bytes of the kernel's memory at a linear address.
-    pub fn look(system: &System, read: impl Fn(u64, usize) -> Option<Vec<u8>>) -> Self {
-        let symbols = system.text("/proc/kallsyms").unwrap_or_default();
-        Self::by_switches(&symbols, read).unwrap_or_else(|| {
+    pub fn look(
+        system: &System,
+        symbols: &str,
+        read: impl Fn(u64, usize) -> Option<Vec<u8>>,
+    ) -> Self {
+        Self::by_switches(symbols, read).unwrap_or_else(|| {
             let command_line = system.text("/proc/cmdline").unwrap_or_default();
             Self::by_settings(kernel_config::text(system).as_deref(), &command_line)
         })

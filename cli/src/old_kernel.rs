@@ -43,15 +43,23 @@ impl OldKernel {
         let kcore = Kcore::open(system)?;
         let direct_map = kcore.segments.direct_map().ok_or(Error::NoDirectMap)?;
         let vmcoreinfo = kcore.vmcoreinfo(system).unwrap_or_default();
-        let gdt = kcore.first_gdt(system).unwrap_or(0);
-        let free_pages = kcore.free_pages(system);
+        // Once for both: the kernel spends a hundred thousand lines on it.
+        let symbols = symbols(system).unwrap_or_default();
+        let gdt = kcore.first_gdt(&symbols).unwrap_or(0);
+        let free_pages = kcore.free_pages(system, &symbols);
         Ok(Self { memory, direct_map, gdt, vmcoreinfo, free_pages })
     }
 }
 
 /// Whether the kernel's first GDT can be found.
 pub fn tells_first_gdt(system: &System) -> bool {
-    Kcore::open(system).is_ok_and(|kcore| kcore.first_gdt(system).is_some())
+    let Ok(symbols) = symbols(system) else { return false };
+    Kcore::open(system).is_ok_and(|kcore| kcore.first_gdt(&symbols).is_some())
+}
+
+/// The kernel's symbols, as [`kallsyms`](crate::linux::kallsyms) reads them.
+fn symbols(system: &System) -> Result<String> {
+    system.text("/proc/kallsyms")
 }
 
 /// The memory map, if a plan can hold it.
@@ -97,13 +105,12 @@ impl Kcore {
         Ok(Self { file, segments })
     }
 
-    fn first_gdt(&self, system: &System) -> Option<u64> {
-        let symbols = system.text("/proc/kallsyms").ok()?;
-        first_gdt::find(&symbols, |address, bytes| self.linear(address, bytes))
+    fn first_gdt(&self, symbols: &str) -> Option<u64> {
+        first_gdt::find(symbols, |address, bytes| self.linear(address, bytes))
     }
 
-    fn free_pages(&self, system: &System) -> FreePages {
-        FreePages::look(system, |address, bytes| self.linear(address, bytes))
+    fn free_pages(&self, system: &System, symbols: &str) -> FreePages {
+        FreePages::look(system, symbols, |address, bytes| self.linear(address, bytes))
     }
 
     /// `bytes` bytes of the kernel's memory at a linear address.

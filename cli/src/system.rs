@@ -51,7 +51,8 @@ impl System {
     /// # Errors
     /// As [`System::bytes`].
     pub fn text(&self, path: impl AsRef<Path>) -> Result<String> {
-        Ok(String::from_utf8_lossy(&self.bytes(path)?).into_owned())
+        let text = String::from_utf8(self.bytes(path)?);
+        Ok(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 
     /// A one-line file without its white space; `None` where it cannot be read.

@@ -20,7 +20,7 @@ use crate::system::System;
 use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::plan::{Methods, PowerFacts};
 use dormouse_handoff::screen::Framebuffer;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What to look at.
 #[derive(Clone, Debug)]
@@ -75,14 +75,23 @@ impl Survey {
                 target: None,
             };
         }
-        findings.extend(kernel::findings(system));
-        findings.extend(machine::findings(system));
-        let power = keep(&mut findings, machine::power(acpi::power_facts(system)));
+        // The kernel takes its time over its symbols: the rest is looked at meanwhile.
+        let (kernel, power, writer, target) = std::thread::scope(|scope| {
+            let kernel = scope.spawn(|| OldKernel::look(system));
+            findings.extend(kernel::findings(system));
+            findings.extend(machine::findings(system));
+            let power = keep(&mut findings, machine::power(acpi::power_facts(system)));
+            let writer = kernel::writer(&question.writer);
+            let look = |path: &PathBuf| SurveyedTarget::look(system, path);
+            let target = question.target.as_ref().map(look);
+            let kernel = kernel.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (kernel, power, writer, target)
+        });
         if question.suspend {
             findings.extend(power.as_ref().map(machine::suspend));
         }
-        let kernel = keep(&mut findings, machine::memory(OldKernel::look(system)));
-        let writer = keep(&mut findings, kernel::writer(&question.writer));
+        let kernel = keep(&mut findings, machine::memory(kernel));
+        let writer = keep(&mut findings, writer);
         findings.extend(kernel.as_ref().map(machine::free_pages));
         let methods = kernel.as_ref().and_then(|kernel| {
             let methods = acpi::methods(system, &kernel.memory).ok()?;
@@ -96,10 +105,12 @@ impl Survey {
             findings.push(machine::window(system, &kernel.memory, writer.window_bytes()));
         }
         findings.push(machine::mailbox());
-        let target = question
-            .target
-            .as_deref()
-            .and_then(|path| look_at(system, path, question, kernel.as_ref(), &mut findings));
+        let target = target.and_then(|looked| {
+            let pages = kernel.as_ref().map(|kernel| kernel.memory.pages());
+            let (target, found) = target::findings(looked, pages, question.replaces);
+            findings.extend(found);
+            target
+        });
         Self { findings, kernel, power, methods, screen, writer, target }
     }
 
@@ -144,17 +155,4 @@ type Look<T> = (Option<T>, Finding);
 fn keep<T>(findings: &mut Vec<Finding>, (value, finding): Look<T>) -> Option<T> {
     findings.push(finding);
     value
-}
-
-fn look_at(
-    system: &System,
-    path: &Path,
-    question: &Question,
-    kernel: Option<&OldKernel>,
-    findings: &mut Vec<Finding>,
-) -> Option<SurveyedTarget> {
-    let pages = kernel.map(|kernel| kernel.memory.pages());
-    let (target, found) = target::findings(system, path, pages, question.replaces);
-    findings.extend(found);
-    target
 }

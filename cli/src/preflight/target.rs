@@ -60,15 +60,14 @@ impl SurveyedTarget {
     }
 }
 
-/// Everything about the target at `path` for an image of `pages` pages of
-/// memory.
+/// Everything about a target that was looked at, for an image of `pages` pages
+/// of memory.
 pub fn findings(
-    system: &System,
-    path: &Path,
+    looked: Result<SurveyedTarget>,
     pages: Option<u64>,
     replaces: Option<Nonce>,
 ) -> (Option<SurveyedTarget>, Vec<Finding>) {
-    let target = match SurveyedTarget::look(system, path) {
+    let target = match looked {
         Ok(target) => target,
         Err(error) => {
             let advice = error.advice().unwrap_or("choose another device".into());

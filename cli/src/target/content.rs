@@ -57,10 +57,8 @@ impl Content {
         }
         let last = (device.bytes() / PAGE_SIZE * PAGE_SIZE).saturating_sub(EDGE);
         for start in [0, last] {
-            for offset in (start..(start + EDGE).min(device.bytes())).step_by(PAGE_SIZE as usize) {
-                if !disk.read(offset)?.is_zero() {
-                    return Ok(Self::Other("data of an unknown kind"));
-                }
+            if !disk.is_zero(start..(start + EDGE).min(device.bytes()))? {
+                return Ok(Self::Other("data of an unknown kind"));
             }
         }
         Ok(Self::Blank)

@@ -27,7 +27,8 @@ impl Page {
 
     /// Whether every byte is zero.
     pub fn is_zero(&self) -> bool {
-        self.0.iter().all(|byte| *byte == 0)
+        let (words, _) = self.0.as_chunks::<8>();
+        words.iter().fold(0, |any, word| any | u64::from_ne_bytes(*word)) == 0
     }
 }
 
@@ -81,6 +82,28 @@ impl Direct {
         let mut page = Page::zero();
         self.file.read_exact_at(&mut page.0, offset).map_err(|e| self.error("read", e))?;
         Ok(page)
+    }
+
+    /// Whether every byte from `range.start` to `range.end` is zero, both multiples
+    /// of [`PAGE_SIZE`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn is_zero(&self, range: Range<u64>) -> Result<bool> {
+        /// Bytes that are read at once: a request costs as much as many pages.
+        const PIECE: u64 = 1 << 20;
+        let pages = range.end.saturating_sub(range.start).min(PIECE).div_ceil(PAGE_SIZE);
+        let mut pages = vec![Page::zero(); pages as usize];
+        for offset in range.clone().step_by(PIECE as usize) {
+            let count = (range.end - offset).min(PIECE).div_ceil(PAGE_SIZE) as usize;
+            let piece = &mut pages[..count];
+            let read = self.file.read_exact_at(piece.as_mut_bytes(), offset);
+            read.map_err(|e| self.error("read", e))?;
+            if !piece.iter().all(Page::is_zero) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Writes the first `bytes` bytes of a page, a whole number of blocks, and

@@ -105,6 +105,7 @@ impl<'a> Trip<'a> {
     /// otherwise whatever kept the machine from jumping. All that was changed
     /// has been put back.
     pub fn run(&self, output: Output) -> Result<Exit> {
+        let began = Moment::now();
         let system = System::this();
         let question = Question {
             target: self.target.map(Path::to_owned),
@@ -134,7 +135,7 @@ impl<'a> Trip<'a> {
             }
             None => None,
         };
-        let slept = self.sleep(&system, &ready, &run_dir, output);
+        let slept = self.sleep(&system, &ready, &run_dir, began, output);
         if let Some(swap) = swap {
             let path = swap.path().to_owned();
             match swap.switch_on() {
@@ -158,6 +159,7 @@ impl<'a> Trip<'a> {
         system: &System,
         ready: &Ready,
         run_dir: &RunDir,
+        began: Moment,
         output: Output,
     ) -> Result<Report> {
         let claimed = match (self.target, &ready.circumstances.device) {
@@ -173,7 +175,7 @@ impl<'a> Trip<'a> {
             Some(_) => self.shrink(system, output),
             None => Vec::new(),
         };
-        let mut journey = Journey::new(claimed.as_ref())?;
+        let mut journey = Journey::new(claimed.as_ref(), began)?;
         let loaded = self.load(system, ready, run_dir, &mut journey)?;
         rustix::fs::sync();
         let alarm = self.wake_after.map(|after| Alarm::set(system, after)).transpose()?;
@@ -384,14 +386,14 @@ struct Journey {
 }
 
 impl Journey {
-    fn new(claimed: Option<&Claimed>) -> Result<Self> {
+    fn new(claimed: Option<&Claimed>, began: Moment) -> Result<Self> {
         let mut nonce = Nonce::default();
         getrandom(&mut nonce, GetRandomFlags::empty()).map_err(|e| Error::call("getrandom", e))?;
         let mut mailbox = Mailbox::new()?;
         mailbox.prepare(&nonce);
         let page = |page: fn(&Claimed) -> &Page| claimed.map_or(Page::zero(), |c| page(c).clone());
         let (first_page, kept_page) = (page(|c| &c.first_page), page(|c| &c.kept_page));
-        Ok(Self { nonce, mailbox, first_page, kept_page, began: Moment::now() })
+        Ok(Self { nonce, mailbox, first_page, kept_page, began })
     }
 }
 
