@@ -20,6 +20,16 @@ fn seeded(bytes: &[u8], seed: u64) -> u64 {
     rapidhash_v3_inline::<true, true, true>(bytes, &RapidSecrets::seed_cpp(seed))
 }
 
+/// The same for one page, where nearly all the time goes: the loop unrolled once
+/// more, and with nothing but the two factors read from memory. For that this is
+/// the only place where this variant is called: only then does the compiler make
+/// one function of it, in which the algorithm's secrets are constants. Otherwise
+/// they are read from the stack, a third load for each 16 bytes.
+#[inline(never)]
+fn of_page(page: &[u8; PAGE_SIZE as usize], seed: u64) -> u64 {
+    rapidhash_v3_inline::<true, false, true>(page, &RapidSecrets::seed_cpp(seed))
+}
+
 /// Checksum of bytes that belong to no image (a plan, a header).
 pub fn plain(bytes: &[u8]) -> u64 {
     seeded(bytes, 0)
@@ -62,7 +72,10 @@ pub struct Pages(u64);
 impl Pages {
     /// Takes the next page.
     pub fn push(&mut self, page: &[u8]) {
-        self.0 = seeded(page, self.0);
+        self.0 = match page.try_into() {
+            Ok(page) => of_page(page, self.0),
+            Err(_) => seeded(page, self.0),
+        };
     }
 
     /// The checksum of all pages so far.
