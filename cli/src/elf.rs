@@ -43,7 +43,9 @@ pub struct FileHeader {
 
 /// A program header (`Elf64_Phdr`).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
 #[allow(missing_docs)] // The names are the ABI's.
 pub struct ProgramHeader {
     pub p_type: U32,

@@ -69,6 +69,9 @@ pub struct WriterElf {
     bytes: Vec<u8>,
     program_headers: Range<usize>,
     plan: Range<usize>,
+    /// Where in the file ends what is loaded or needed for loading; symbols and
+    /// what debuggers want lie behind it, three times as much.
+    needed: usize,
     /// The lowest and one past the highest physical address that it loads.
     loaded: Range<u64>,
 }
@@ -84,7 +87,14 @@ impl WriterElf {
         .map_err(|_| ElfError::OutOfBounds("program headers"))?;
         let loaded = loaded(segments, bytes.len())?;
         let plan = plan_section(&header, &bytes)?;
-        Ok(Self { program_headers, plan, loaded, bytes })
+        let in_file = |segment: &ProgramHeader| {
+            let used = matches!(segment.p_type.get(), PT_LOAD | PT_NOTE);
+            let range = elf::range(segment.p_offset.get(), segment.p_filesz.get());
+            range.filter(|range| used && range.end <= bytes.len()).map_or(0, |range| range.end)
+        };
+        let segments_end = segments.iter().map(in_file).max().unwrap_or(0);
+        let needed = segments_end.max(program_headers.end).max(plan.end);
+        Ok(Self { program_headers, plan, needed, loaded, bytes })
     }
 
     /// Bytes of the window that this writer needs.
@@ -93,11 +103,27 @@ impl WriterElf {
     }
 
     /// The file with its addresses moved to the plan's window, and with the
-    /// plan, sealed or deliberately not, in its section.
+    /// plan, sealed or deliberately not, in its section. Only what is loaded: it
+    /// has no sections any more, and no symbols.
     pub fn stamped(&self, plan: &Plan) -> Result<Vec<u8>, StampError> {
+        let mut bytes = self.stamp(self.bytes[..self.needed].to_vec(), plan)?;
+        let outside = StampError::Elf(ElfError::NotElf);
+        let (header, _) = FileHeader::mut_from_prefix(&mut bytes).map_err(|_| outside)?;
+        header.e_shoff.set(0);
+        for number in [&mut header.e_shnum, &mut header.e_shstrndx] {
+            number.set(0);
+        }
+        Ok(bytes)
+    }
+
+    /// As [`WriterElf::stamped`], but for debuggers: all of the file.
+    pub fn stamped_with_symbols(&self, plan: &Plan) -> Result<Vec<u8>, StampError> {
+        self.stamp(self.bytes.clone(), plan)
+    }
+
+    fn stamp(&self, mut bytes: Vec<u8>, plan: &Plan) -> Result<Vec<u8>, StampError> {
         let window = plan.window_start;
         window.0.checked_add(self.window_bytes()).ok_or(StampError::Window)?;
-        let mut bytes = self.bytes.clone();
         for pvh_entry in self.pvh_entries() {
             self.shift_entry(&mut bytes[pvh_entry], window);
         }

@@ -267,13 +267,6 @@ impl<'a> Trip<'a> {
             };
             let stamped = self.stamp(circumstances, &wishes, &attempt, writer)?;
             let file = run_dir.write("writer.elf", &stamped)?;
-            if let Some(copy) = &self.options.keep_stamped {
-                std::fs::write(copy, &stamped).map_err(|source| Error::Io {
-                    doing: "write",
-                    path: copy.clone(),
-                    source,
-                })?;
-            }
             let loaded = Loaded::new(system, &file, window, writer.window_bytes())?;
             if journey.mailbox.addresses()? == mailbox {
                 return Ok(loaded);
@@ -293,8 +286,13 @@ impl<'a> Trip<'a> {
         for change in &self.options.test_plan {
             change.apply(&mut plan);
         }
-        let path = || self.options.writer.clone();
-        writer.stamped(&plan).map_err(|fault| Error::Writer { path: path(), fault })
+        let failed = |fault| Error::Writer { path: self.options.writer.clone(), fault };
+        if let Some(copy) = &self.options.keep_stamped {
+            let bytes = writer.stamped_with_symbols(&plan).map_err(failed)?;
+            let failed = |source| Error::Io { doing: "write", path: copy.clone(), source };
+            std::fs::write(copy, bytes).map_err(failed)?;
+        }
+        writer.stamped(&plan).map_err(failed)
     }
 
     fn occasion(&self) -> Occasion {
