@@ -98,6 +98,9 @@ pub struct Options {
     /// A folder for the target's disk other than that of the logs, as one in
     /// memory, where the host's disk has no say in how fast it is.
     pub target_folder: Option<PathBuf>,
+    /// Whether the target's disk has all its blocks from the start, as a real one,
+    /// and not each once it is written to.
+    pub allocated: bool,
     /// Bytes a second that the target's disk lets through; `None`: all.
     pub limit: Option<u64>,
     /// Whether to look all the time at what the target's disk has moved.
@@ -129,6 +132,7 @@ impl Default for Options {
             qemu: Vec::new(),
             keep_disks: false,
             target_folder: None,
+            allocated: false,
             limit: None,
             sampled: false,
             count_instructions: false,
@@ -248,6 +252,9 @@ impl Life {
         if options.appliance.is_none() {
             let bytes = options.target_bytes.unwrap_or_else(|| image_room(options.memory()));
             disk::blank(&target, bytes)?;
+        }
+        if options.allocated {
+            disk::allocate(&target)?;
         }
         if options.partition {
             disk::write_one_partition(&target)?;

@@ -35,7 +35,7 @@ impl Bench<'_> {
         let mut all = Vec::new();
         for &memory_mib in sizes {
             let step = |words: &str| self.step(&format!("peers, {memory_mib} MiB: {words}"));
-            let options = Options { memory_mib, sampled: true, ..self.options() };
+            let options = Options { memory_mib, sampled: true, allocated: true, ..self.options() };
             let fill = Fill::for_memory(1 << 30);
             step("dormouse");
             all.push(self.dormouse(options.clone(), &fill)?);

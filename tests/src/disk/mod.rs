@@ -7,6 +7,7 @@ pub use gpt::{PARTITION_START, write_one_partition};
 
 use crate::error::Error;
 use crate::host_program;
+use rustix::fs::FallocateFlags;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -15,6 +16,16 @@ use std::process::Command;
 pub fn blank(file: &Path, bytes: u64) -> Result<(), Error> {
     let made = File::create(file).and_then(|disk| disk.set_len(bytes));
     made.map_err(Error::host(format!("making {}", file.display())))
+}
+
+/// Gives a disk all its blocks, as a real one has them: otherwise the host looks for
+/// a place for each while the guest writes it for the first time.
+pub fn allocate(file: &Path) -> Result<(), Error> {
+    let tried = || format!("allocating {}", file.display());
+    let disk = File::options().write(true).open(file).map_err(Error::host(tried()))?;
+    let bytes = disk.metadata().map_err(Error::host(tried()))?.len();
+    rustix::fs::fallocate(&disk, FallocateFlags::empty(), 0, bytes)
+        .map_err(|errno| Error::host(tried())(errno))
 }
 
 /// Makes a disk of this many bytes with an ext4 file system on it.
