@@ -74,4 +74,25 @@ impl Bench<'_> {
     fn step(&self, words: &str) {
         self.progress.step(words);
     }
+
+    /// Whether the host has the memory (MiB) that a guest of this size needs
+    /// together with its disk. Where not, it says so: the size is left out.
+    fn has_room(&self, part: &str, memory_mib: u64, needed: u64) -> Result<bool, Error> {
+        let available = available_mib()?;
+        if needed > available {
+            self.step(&format!(
+                "{part}: leaving {memory_mib} MiB out: {needed} MiB needed, {available} there"
+            ));
+        }
+        Ok(needed <= available)
+    }
+}
+
+/// MiB of memory that the host has to give.
+fn available_mib() -> Result<u64, Error> {
+    const MEMINFO: &str = "/proc/meminfo";
+    let text = std::fs::read_to_string(MEMINFO).map_err(Error::host(MEMINFO))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| kib >> 10).ok_or_else(|| Error::verdict("no MemAvailable in /proc/meminfo"))
 }

@@ -34,6 +34,10 @@ impl Bench<'_> {
         let sizes: &[u64] = if self.quick { &[1024] } else { &[1024, 4096] };
         let mut all = Vec::new();
         for &memory_mib in sizes {
+            // A guest's memory, and as much again as its disk.
+            if !self.has_room("peers", memory_mib, 2 * memory_mib + 512)? {
+                continue;
+            }
             let step = |words: &str| self.step(&format!("peers, {memory_mib} MiB: {words}"));
             let options = Options { memory_mib, sampled: true, allocated: true, ..self.options() };
             let fill = Fill::for_memory(1 << 30);
@@ -109,6 +113,8 @@ impl Bench<'_> {
         let mut life = Life::begin_bare(self.artefacts, "peer-kdump", options)?;
         // The crashing kernel never looks at what is on it.
         disk::format_ext4(&life.target_disk())?;
+        // Formatting has given the blocks back.
+        disk::allocate(&life.target_disk())?;
         life.fill(fill)?;
         let initrd = format!("--initrd={CRASH_INITRAMFS}");
         let line = "--command-line=console=ttyS0,115200 panic=-1 nr_cpus=1 reset_devices";

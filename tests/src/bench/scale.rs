@@ -24,14 +24,9 @@ impl Bench<'_> {
         for (memory_mib, full) in sparse.chain(full) {
             // A full machine's memory, and as much again as an image.
             let needed = if full { 2 * memory_mib } else { memory_mib / 8 + 1024 };
-            let available = available_mib()?;
-            if needed > available {
-                self.step(&format!(
-                    "scale: leaving {memory_mib} MiB out: {needed} MiB needed, {available} there"
-                ));
-                continue;
+            if self.has_room("scale", memory_mib, needed)? {
+                all.push(self.size(memory_mib, full)?);
             }
-            all.push(self.size(memory_mib, full)?);
         }
         Ok(all)
     }
@@ -64,13 +59,4 @@ impl Bench<'_> {
             read_s: said.read.data_seconds,
         })
     }
-}
-
-/// MiB of memory that the host has to give.
-fn available_mib() -> Result<u64, Error> {
-    const MEMINFO: &str = "/proc/meminfo";
-    let text = std::fs::read_to_string(MEMINFO).map_err(Error::host(MEMINFO))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.map(|kib| kib >> 10).ok_or_else(|| Error::verdict("no MemAvailable in /proc/meminfo"))
 }
