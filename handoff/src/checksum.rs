@@ -15,19 +15,19 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_inline};
 /// the plan, in every mailbox page and in the image.
 pub type Nonce = [u8; 16];
 
-/// The algorithm with its final mix, as one small loop, protected.
+/// The algorithm with its final mix, protected.
 fn seeded(bytes: &[u8], seed: u64) -> u64 {
-    rapidhash_v3_inline::<true, true, true>(bytes, &RapidSecrets::seed_cpp(seed))
+    rapidhash_v3_inline::<true, false, true>(bytes, &RapidSecrets::seed_cpp(seed))
 }
 
-/// The same for one page, where nearly all the time goes: the loop unrolled once
-/// more, and with nothing but the two factors read from memory. For that this is
-/// the only place where this variant is called: only then does the compiler make
-/// one function of it, in which the algorithm's secrets are constants. Otherwise
-/// they are read from the stack, a third load for each 16 bytes.
+/// The same for one page, where nearly all the time goes, as one small loop that
+/// reads nothing but the page. For that this is the only call of this variant:
+/// only then does the compiler make one function of it, in which the algorithm's
+/// secrets are constants. Otherwise they lie on the stack, a third load for each
+/// 16 bytes; and in the larger loop there are too few registers.
 #[inline(never)]
 fn of_page(page: &[u8; PAGE_SIZE as usize], seed: u64) -> u64 {
-    rapidhash_v3_inline::<true, false, true>(page, &RapidSecrets::seed_cpp(seed))
+    rapidhash_v3_inline::<true, true, true>(page, &RapidSecrets::seed_cpp(seed))
 }
 
 /// Checksum of bytes that belong to no image (a plan, a header).
