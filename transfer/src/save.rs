@@ -58,16 +58,25 @@ pub trait Observer {
     fn log(&self) -> &[u8];
 }
 
-/// Microseconds that the rest of `total` pages takes, after so many were dealt with in
-/// `elapsed_us`. `in_use`: how many pages are in use, as far as is known; the others
-/// take next to no time.
-pub fn left_us(so_far: &Counts, total: u64, in_use: Option<u64>, elapsed_us: u64) -> u64 {
-    let rest = total.saturating_sub(so_far.total());
+/// Microseconds that the rest of `total` pages takes, where it went from `before` to
+/// `now` in `elapsed_us`; `None` where that tells nothing. `in_use`: how many pages
+/// are in use, as far as is known; the others take next to no time.
+pub fn left_us(
+    before: &Counts,
+    now: &Counts,
+    total: u64,
+    in_use: Option<u64>,
+    elapsed_us: u64,
+) -> Option<u64> {
+    let rest = total.saturating_sub(now.total());
     let (done, to_do) = match in_use {
-        Some(in_use) => (so_far.in_use(), rest.min(in_use.saturating_sub(so_far.in_use()))),
-        None => (so_far.total(), rest),
+        Some(in_use) => {
+            let to_do = rest.min(in_use.saturating_sub(now.in_use()));
+            (now.in_use().saturating_sub(before.in_use()), to_do)
+        }
+        None => (now.total().saturating_sub(before.total()), rest),
     };
-    to_do.saturating_mul(elapsed_us) / done.max(1)
+    to_do.saturating_mul(elapsed_us).checked_div(done)
 }
 
 /// Saves what the plan asks for, and commits. Returns the committed header.
@@ -368,13 +377,14 @@ mod tests {
 
     #[test]
     fn free_pages_take_no_time() {
-        let so_far = Counts { stored: 90, zero: 10, free: 100, ..Counts::default() };
-        let left = |in_use| left_us(&so_far, 1000, in_use, 500);
-        assert_eq!(left(None), 800 * 500 / 200);
-        assert_eq!(left(Some(300)), 200 * 500 / 100);
+        let before = Counts { stored: 100, free: 50, ..Counts::default() };
+        let now = Counts { stored: 190, zero: 10, free: 100, ..Counts::default() };
+        let left = |in_use| left_us(&before, &now, 1000, in_use, 500);
+        assert_eq!(left(None), Some(700 * 500 / 150));
+        assert_eq!(left(Some(400)), Some(200 * 500 / 100));
         // More than there are pages left, and fewer than were found already.
-        assert_eq!(left(Some(5000)), 800 * 500 / 100);
-        assert_eq!(left(Some(50)), 0);
-        assert_eq!(left_us(&Counts::default(), 1000, Some(300), 500), 300 * 500);
+        assert_eq!(left(Some(5000)), Some(700 * 500 / 100));
+        assert_eq!(left(Some(50)), Some(0));
+        assert_eq!(left_us(&now, &now, 1000, Some(400), 500), None);
     }
 }

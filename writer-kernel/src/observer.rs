@@ -9,6 +9,7 @@ use crate::monitor::{self, Wish};
 use crate::screen;
 use crate::seed;
 use alloc::vec::Vec;
+use core::fmt;
 use dormouse_handoff::image::Counts;
 use dormouse_handoff::plan::{Fault, Plan, Stage};
 use dormouse_screen::Line;
@@ -26,6 +27,9 @@ pub struct Observer {
     next_us: u64,
     /// Pages in use, as far as is known.
     in_use: Option<u64>,
+    /// When progress was told first, and what it was. Until then it is the device's
+    /// queue that fills, in no time.
+    first: Option<(u64, Counts)>,
     log: Vec<u8>,
     /// `None` where there is no going back.
     keys: Option<Keys>,
@@ -63,19 +67,20 @@ impl Observer {
         let next_us = began_us + INTERVAL_US;
         let in_use = Some(u64::from(plan.pages_in_use)).filter(|&pages| pages > 0);
         let (log, keys, under_way) = (Vec::new(), None, false);
-        Self { fault, verb, began_us, next_us, in_use, log, keys, under_way }
+        Self { fault, verb, began_us, next_us, in_use, first: None, log, keys, under_way }
     }
 
     /// Shows how far it is: MiB of memory dealt with, left out or moved, and the
-    /// time that the rest takes at the rate so far.
-    fn show(&self, now: u64, so_far: &Counts, total: u64) {
+    /// time that the rest takes at the rate since it was shown first.
+    fn show(&mut self, now: u64, so_far: &Counts, total: u64) {
         let elapsed_us = (now - self.began_us).max(1);
         let done = so_far.total();
         let mib_s = (done >> 8) * 1_000_000 / elapsed_us;
-        let left_s = save::left_us(so_far, total, self.in_use, elapsed_us) / 1_000_000;
+        let (from, before) = *self.first.get_or_insert((now, *so_far));
+        let left = save::left_us(&before, so_far, total, self.in_use, now - from);
+        let left = Left(left.filter(|_| now > from));
         let (verb, done_mib, total_mib) = (self.verb, done >> 8, total >> 8);
-        let words =
-            format_args!("{verb} {done_mib} of {total_mib} MiB, {mib_s} MiB/s, {left_s} s left");
+        let words = format_args!("{verb} {done_mib} of {total_mib} MiB, {mib_s} MiB/s{left}");
         if !monitor::is_open() {
             console::show_passing(words);
         }
@@ -162,5 +167,14 @@ impl save::Observer for Observer {
 
     fn log(&self) -> &[u8] {
         &self.log
+    }
+}
+
+/// How long the rest takes, in microseconds, where that can be said.
+struct Left(Option<u64>);
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |us| write!(f, ", {} s left", us / 1_000_000))
     }
 }
