@@ -3,7 +3,9 @@
 use crate::artefacts::Artefacts;
 use crate::error::Error;
 use crate::host_program;
-use crate::qemu::Boot;
+use crate::qemu::{Boot, Firmware};
+use serde::Deserialize;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +23,39 @@ pub enum Appliance {
     Bootloader,
 }
 
+impl fmt::Display for Appliance {
+    /// As `boot` in a description has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Efi => "efi",
+            Self::Pvh => "pvh",
+            Self::Grub => "grub",
+            Self::Bootloader => "bootloader",
+        })
+    }
+}
+
+/// What the builder says of a disk.
+#[derive(Deserialize)]
+pub(crate) struct Layout {
+    parts: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    name: String,
+    guid: String,
+}
+
+impl Layout {
+    /// What Linux calls the partition of this name on its command line.
+    pub(crate) fn for_linux(&self, name: &str) -> Result<String, Error> {
+        let part = self.parts.iter().find(|part| part.name == name);
+        let part = part.ok_or_else(|| Error::verdict(format!("the disk has no {name}")))?;
+        Ok(format!("PARTUUID={}", part.guid))
+    }
+}
+
 impl Appliance {
     /// The number of the target's partition.
     pub const IMAGE: u32 = 2;
@@ -28,12 +63,19 @@ impl Appliance {
     /// Where it begins, in bytes.
     pub const IMAGE_START: u64 = 65 << 20;
 
-    fn name(self) -> &'static str {
+    /// The firmware that it is for.
+    pub fn firmware(self) -> Firmware {
         match self {
-            Self::Efi => "efi",
-            Self::Pvh => "pvh",
-            Self::Grub => "grub",
-            Self::Bootloader => "bootloader",
+            Self::Efi | Self::Bootloader => Firmware::Ovmf,
+            Self::Pvh | Self::Grub => Firmware::SeaBios,
+        }
+    }
+
+    /// What its machine boots.
+    pub(crate) fn boot(self, artefacts: &Artefacts) -> Boot {
+        match self {
+            Self::Pvh => Boot::Writer(artefacts.writer().into()),
+            Self::Efi | Self::Grub | Self::Bootloader => Boot::FirstDisk,
         }
     }
 
@@ -49,19 +91,25 @@ impl Appliance {
     ) -> Result<Boot, Error> {
         let description = disk.with_extension("toml");
         let text = format!(
-            "boot = {:?}\nkernel = {kernel:?}\ninitrd = {initramfs:?}\n\
+            "boot = \"{self}\"\nkernel = {kernel:?}\ninitrd = {initramfs:?}\n\
              command-line = {command_line:?}\n\
-             boot-partition.size = \"64M\"\nimage.memory = \"{memory_mib}M\"\n",
-            self.name()
+             boot-partition.size = \"64M\"\nimage.memory = \"{memory_mib}M\"\n"
         );
         fs::write(&description, text).map_err(Error::host("writing a description"))?;
-        let reader = artefacts.writer().parent().unwrap_or(Path::new("."));
-        let mut build = Command::new(artefacts.cli());
-        build.args(["appliance", "build"]).arg(&description).arg("-o").arg(disk);
-        host_program::run(build.arg("--reader").arg(reader))?;
-        Ok(match self {
-            Self::Pvh => Boot::Writer(artefacts.writer().into()),
-            Self::Efi | Self::Grub | Self::Bootloader => Boot::FirstDisk,
-        })
+        build(artefacts, &description, disk)?;
+        Ok(self.boot(artefacts))
     }
+}
+
+/// Builds the disk that a description asks for.
+pub(crate) fn build(
+    artefacts: &Artefacts,
+    description: &Path,
+    disk: &Path,
+) -> Result<Layout, Error> {
+    let reader = artefacts.writer().parent().unwrap_or(Path::new("."));
+    let mut build = Command::new(artefacts.cli());
+    build.args(["--json", "appliance", "build"]).arg(description).arg("-o").arg(disk);
+    let said = host_program::run(build.arg("--reader").arg(reader))?;
+    serde_json::from_str(&said).map_err(|e| Error::host("what the builder said")(e))
 }

@@ -91,7 +91,7 @@ impl Entry {
             Self::Kexec => {
                 let initramfs = folder.join("kexec-initramfs");
                 initramfs::write_for_kexec(artefacts, &initramfs)?;
-                let kernel = artefacts.kernel().into();
+                let (kernel, initramfs) = (artefacts.kernel().into(), Some(initramfs));
                 let command_line = "console=ttyS0,115200 panic=-1 no_timer_check".into();
                 Ok(Boot::Linux { kernel, initramfs, command_line })
             }
@@ -117,7 +117,7 @@ pub fn linux(
         u_boot(&disk, kernel, Some(initramfs), command_line)?;
         return Ok(Boot::Medium(Medium::Disk(disk)));
     }
-    let (kernel, initramfs) = (kernel.into(), initramfs.into());
+    let (kernel, initramfs) = (kernel.into(), Some(initramfs.into()));
     Ok(Boot::Linux { kernel, initramfs, command_line: command_line.into() })
 }
 

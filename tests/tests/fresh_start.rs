@@ -42,6 +42,7 @@ fn debians_initramfs_gives_up_what_sleeps_before_it_mounts() -> Result<(), Failu
 
     let before = life.serial_log()?.len();
     let command_line = COMMAND_LINE.into();
+    let initramfs = Some(initramfs);
     let fresh = life.setup.booting(Boot::Linux { kernel, initramfs, command_line });
     let facts = life.beside_on(&fresh, |guest| guest.facts())?;
     assert!(facts.kernel_release.contains("cloud-amd64"), "{}", facts.kernel_release);

@@ -4,10 +4,10 @@
 use dormouse_attacks::{Attack, record};
 use dormouse_guest::protocol::Call;
 use dormouse_handoff::image::{Kind, State};
-use dormouse_tests::kiosk::{Kiosk, Model, Way};
+use dormouse_tests::kiosk::{Kiosk, Model, System, Way};
 use dormouse_tests::qemu::Chipset;
 use dormouse_tests::scenario::said;
-use dormouse_tests::{Artefacts, Attempt, Entry, Error, Failure, Life, Options, scenario};
+use dormouse_tests::{Appliance, Artefacts, Attempt, Error, Failure, Life, Options, scenario};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -237,8 +237,8 @@ fn an_update_cut_at_any_instant_leaves_the_older_snapshot_or_the_newer() -> Resu
 #[test]
 fn the_kiosk_answers_at_every_power_on_and_knows_the_moment() -> Result<(), Failure> {
     let artefacts = Artefacts::from_environment()?;
-    let model = Model { chipset: Chipset::Pc, entry: Entry::Pvh };
-    let kiosk = Kiosk::new(&artefacts, "kiosk-answers", model, None)?;
+    let model = Model { chipset: Chipset::Pc, appliance: Appliance::Pvh };
+    let kiosk = Kiosk::new(&artefacts, "kiosk-answers", &System::Busybox, model, None)?;
     kiosk.put_to_sleep(Way::Dormouse)?;
     let mut ids = HashSet::new();
     for before in ["0", "1"] {

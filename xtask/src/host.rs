@@ -48,6 +48,13 @@ pub const FOR_APPLIANCES: &[Need] = &[
     Need("grub-pc-bin", "/usr/lib/grub/i386-pc/boot.img"),
 ];
 
+/// To make a minimal Debian.
+pub const FOR_DEBIAN: &[Need] = &[
+    Need("debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg"),
+    Need("e2fsprogs", "/sbin/mke2fs"),
+    Need("mmdebstrap", "/usr/bin/mmdebstrap"),
+];
+
 /// To measure and to draw what was measured.
 pub const FOR_BENCHMARKS: &[Need] = &[
     Need("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"),

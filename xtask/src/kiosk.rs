@@ -1,22 +1,27 @@
 //! `cargo xtask kiosk`: the example of an appliance, made and started.
 
 use crate::error::Error;
-use crate::qemu;
+use crate::progress::Steps;
+use crate::{debian, host, qemu};
 use clap::ValueEnum;
-use dormouse_tests::kiosk::{Kiosk, Model, Way};
+use dormouse_tests::Progress;
+use dormouse_tests::kiosk::{Kiosk, Model, Running, System, Took, Way};
 
-/// Make examples/kiosk, put it to sleep once, and start it
+/// Make the appliance of examples/kiosk, and start it as often as asked for
 ///
-/// A web server with a cache of 100 MB in memory. It is started as often as asked
-/// for; each power-on shows how long it took to the first answer, and which
-/// moment the kiosk takes it for. Everything is in target/qemu/kiosk, QEMU's
-/// command lines among it (qemu.log).
+/// A web server with a cache of 100 MB in memory, on a disk of its own. The first
+/// power-on finds nothing to wake: Linux boots from the disk, and makes a snapshot.
+/// Each one after that wakes it, and shows how long it took to the first answer, and
+/// which moment the kiosk takes it for. Everything is in target/qemu/kiosk.
 #[derive(clap::Args)]
 pub struct KioskCommand {
     /// The machine, and what starts the reader on it
     #[arg(long, value_enum, default_value = "pc")]
     machine: MachineArgument,
-    /// How often it is started
+    /// What it runs on
+    #[arg(long, value_enum, default_value = "busybox")]
+    system: SystemArgument,
+    /// How often it is started after that
     #[arg(long, default_value_t = 3)]
     power_ons: u32,
 }
@@ -33,30 +38,69 @@ enum MachineArgument {
     Uefi,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SystemArgument {
+    /// An initramfs with a busybox and a shell script
+    Busybox,
+    /// A minimal Debian with systemd and lighttpd, which is fetched once
+    Debian,
+}
+
 impl KioskCommand {
     pub fn run(self) -> Result<(), Error> {
+        host::ensure(host::FOR_APPLIANCES)?;
+        let system = match self.system {
+            SystemArgument::Busybox => System::Busybox,
+            SystemArgument::Debian => System::Debian(debian::ensure()?),
+        };
         let artefacts = qemu::artefacts(None)?;
         let model = Model::ALL[self.machine as usize];
-        let kiosk = Kiosk::new(&artefacts, "kiosk", model, None)?;
-        eprintln!("{}: booting once, for the snapshot", model.name());
-        kiosk.put_to_sleep(Way::Dormouse)?;
-        for _ in 0..self.power_ons {
+        println!("{}, {}", model.name(), system.name());
+        let steps = Steps::new();
+        let asleep = Kiosk::new(&artefacts, "kiosk", &system, model, None).and_then(|kiosk| {
+            steps.step("first power-on: Linux boots, and makes the snapshot");
+            Ok((kiosk.put_to_sleep(Way::Dormouse)?, kiosk))
+        });
+        steps.finish();
+        let (took, kiosk) = asleep?;
+        println!(
+            "first power-on: no image yet, so Linux came up from the boot partition; it had its \
+             snapshot after {:.1} s",
+            took.as_secs_f64()
+        );
+        for number in 1..=self.power_ons {
             let (running, took) = kiosk.power_on(Way::Dormouse)?;
-            let moment = running.get("/cgi-bin/moment")?;
-            let body = moment.split_once("\r\n\r\n").map_or(&*moment, |(_, body)| body);
-            println!(
-                "the first answer {:.2} s after power-on (firmware {:.2}, reader {:.2}, reading \
-                 {} MiB {:.2}, Linux {:.2}, web server {:.2})",
-                took.total(),
-                took.firmware,
-                took.reader,
-                took.read_mib,
-                took.reading,
-                took.kernel,
-                took.service,
-            );
-            body.lines().for_each(|line| println!("  {line}"));
+            println!("power-on {number}: {}", words(&took));
+            moment(&running)?.lines().for_each(|line| println!("    {line}"));
         }
+        println!(
+            "\nIts disk is {}. To start it yourself, with {} and the console on this terminal \
+             (Ctrl-C ends it):\n\n{}",
+            kiosk.disk().display(),
+            kiosk.address(),
+            kiosk.by_hand()
+        );
         Ok(())
     }
+}
+
+fn words(took: &Took) -> String {
+    format!(
+        "the first answer after {:.2} s (firmware {:.2}, reader {:.2}, reading {} MiB {:.2}, \
+         Linux {:.2}, web server {:.2})",
+        took.total(),
+        took.firmware,
+        took.reader,
+        took.read_mib,
+        took.reading,
+        took.kernel,
+        took.service,
+    )
+}
+
+/// What the kiosk says of itself.
+fn moment(running: &Running) -> Result<String, Error> {
+    let answer = running.get("/cgi-bin/moment")?;
+    let body = answer.split_once("\r\n\r\n").map_or(&*answer, |(_, body)| body);
+    Ok(body.to_owned())
 }

@@ -6,6 +6,7 @@ mod appliance;
 mod bench;
 mod bootloader_disk;
 mod build;
+mod debian;
 mod error;
 mod fuzz;
 mod host;

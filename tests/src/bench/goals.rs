@@ -36,17 +36,20 @@ impl Report {
     }
 
     fn against_starts(&self, ours: &Start) -> Vec<Goal> {
+        let Start { machine, system, .. } = ours;
         let own = (ours.reader_s + ours.reading_s) / ours.reading_s;
         let mut goals = vec![Goal {
-            what: format!("{}: reader entered to the jump in 1.15 × the reading", ours.machine),
+            what: format!("{machine}, {system}: reader entered to the jump in 1.15 × the reading"),
             measured: format!("{own:.2} ×"),
             met: own <= 1.15,
         }];
-        let same = |start: &&Start| start.machine == ours.machine && start.way == "cold boot";
-        if let Some(cold) = self.starts.iter().find(same) {
+        let cold = self.starts.iter().find(|start| {
+            start.machine == *machine && start.system == *system && start.way == "cold boot"
+        });
+        if let Some(cold) = cold {
             let ratio = cold.total_s / ours.total_s;
             goals.push(Goal {
-                what: format!("{}: answers sooner than after a cold boot, 5 times", ours.machine),
+                what: format!("{machine}, {system}: answers 5 times sooner than after a cold boot"),
                 measured: format!("{ratio:.1} times"),
                 met: ratio >= 5.0,
             });

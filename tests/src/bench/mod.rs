@@ -15,6 +15,7 @@ pub use report::{Ceiling, Cost, Goal, Native, Peer, Report, Scale, Start, Suspen
 
 use crate::artefacts::Artefacts;
 use crate::error::Error;
+use crate::kiosk::System;
 use crate::life::Options;
 use crate::main_job::Progress;
 use crate::qemu::DiskKind;
@@ -48,6 +49,8 @@ pub struct Bench<'a> {
     /// Where the disks' images are: in memory, so that every guest has the
     /// same disk and the host's has no say.
     pub disks: PathBuf,
+    /// What the kiosk runs on.
+    pub systems: Vec<System>,
 }
 
 impl Bench<'_> {

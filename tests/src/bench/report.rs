@@ -158,11 +158,13 @@ pub struct Native {
 pub struct Start {
     /// The machine, its firmware, who starts the reader.
     pub machine: String,
-    /// `cold boot`, `swsusp`, `dormouse`.
+    /// `busybox`, `Debian`.
+    pub system: String,
+    /// `cold boot`, `cold, reader`, `swsusp`, `dormouse`.
     pub way: String,
     /// Seconds from QEMU's start to the first answer; what follows adds up to it.
     pub total_s: f64,
-    /// Until the reader's first word; for Linux part of `kernel_s`.
+    /// Until the reader's first word; part of `kernel_s` where there is no reader.
     pub firmware_s: f64,
     /// The reader, but for the reading.
     pub reader_s: f64,

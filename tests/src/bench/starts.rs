@@ -3,27 +3,30 @@
 use super::Bench;
 use super::report::Start;
 use crate::error::Error;
-use crate::kiosk::{Kiosk, Model, Took, Way};
+use crate::kiosk::{Kiosk, Model, System, Took, Way};
 
 /// Power-ons of each; the one in the middle counts.
 const POWER_ONS: usize = 3;
 
 impl Bench<'_> {
-    /// Each machine, each way.
+    /// Each machine, each system, each way.
     pub(super) fn starts(&self) -> Result<Vec<Start>, Error> {
         let models = if self.quick { &Model::ALL[..1] } else { &Model::ALL[..] };
         let mut all = Vec::new();
         for model in models {
-            for way in [Way::Cold, Way::Swsusp, Way::Dormouse] {
-                self.step(&format!("starts: {}, {}", model.name(), way.name()));
-                all.push(self.start(*model, way)?);
+            for system in &self.systems {
+                for way in Way::ALL {
+                    let (machine, system_name) = (model.name(), system.name());
+                    self.step(&format!("starts: {machine}, {system_name}, {}", way.name()));
+                    all.push(self.start(*model, system, way)?);
+                }
             }
         }
         Ok(all)
     }
 
-    fn start(&self, model: Model, way: Way) -> Result<Start, Error> {
-        let kiosk = Kiosk::new(self.artefacts, "bench-kiosk", model, Some(&self.disks))?;
+    fn start(&self, model: Model, system: &System, way: Way) -> Result<Start, Error> {
+        let kiosk = Kiosk::new(self.artefacts, "bench-kiosk", system, model, Some(&self.disks))?;
         // What Linux hibernated it resumes once.
         let mut power_ons = Vec::new();
         for number in 0..POWER_ONS {
@@ -34,12 +37,13 @@ impl Bench<'_> {
         }
         kiosk.remove()?;
         power_ons.sort_by(|one, other| one.total().total_cmp(&other.total()));
-        let Took { firmware, reader, reading, kernel, service, read_mib } =
-            power_ons[POWER_ONS / 2];
+        let middle = power_ons[POWER_ONS / 2];
+        let Took { firmware, reader, reading, kernel, service, read_mib } = middle;
         Ok(Start {
             machine: model.name(),
+            system: system.name().into(),
             way: way.name().into(),
-            total_s: power_ons[POWER_ONS / 2].total(),
+            total_s: middle.total(),
             firmware_s: firmware,
             reader_s: reader,
             reading_s: reading,

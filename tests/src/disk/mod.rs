@@ -9,8 +9,10 @@ use crate::error::Error;
 use crate::host_program;
 use rustix::fs::FallocateFlags;
 use std::fs::File;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const DEBUGFS: &str = "/sbin/debugfs";
 
 /// Makes an empty disk of this many bytes.
 pub fn blank(file: &Path, bytes: u64) -> Result<(), Error> {
@@ -49,7 +51,41 @@ pub fn check_ext4(file: &Path) -> Result<(), Error> {
 /// Copies a file out of the ext4 file system on a disk that nobody uses.
 pub fn extract_ext4(disk: &Path, name: &str, to: &Path) -> Result<(), Error> {
     let request = format!("dump /{name} {}", to.display());
-    host_program::run(Command::new("/sbin/debugfs").args(["-R", &request]).arg(disk))?;
+    host_program::run(Command::new(DEBUGFS).args(["-R", &request]).arg(disk))?;
     // debugfs ends well even where there is no such file.
     if to.exists() { Ok(()) } else { Err(Error::verdict(format!("no {name} on the disk"))) }
+}
+
+/// Puts files and symbolic links of the host into the ext4 file system on a disk that
+/// nobody uses, over those of the same name, owned by root: paths there, and where
+/// they are from.
+pub fn put_into_ext4(disk: &Path, files: &[(PathBuf, PathBuf)]) -> Result<(), Error> {
+    let mut commands = String::new();
+    for (path, from) in files {
+        // It takes names only in the folder that it is in.
+        commands += "cd /\n";
+        for folder in path.parent().into_iter().flat_map(Path::iter).skip(1) {
+            let folder = folder.display();
+            commands += &format!("mkdir {folder}\ncd {folder}\n");
+        }
+        let name = path.file_name().map(Path::new).unwrap_or(path).display();
+        commands += &match std::fs::read_link(from) {
+            Ok(to) => format!("rm {name}\nsymlink {name} {}\n", to.display()),
+            Err(_) => format!("rm {name}\nwrite {} {name}\n", from.display()),
+        };
+    }
+    let script = disk.with_extension("debugfs");
+    let tried = || format!("{DEBUGFS} -w -f {} {}", script.display(), disk.display());
+    std::fs::write(&script, commands).map_err(Error::host(tried()))?;
+    let mut debugfs = Command::new(DEBUGFS);
+    debugfs.args(["-w", "-f"]).arg(&script).arg(disk).stdin(Stdio::null());
+    let ran = debugfs.output().map_err(Error::host(tried()))?;
+    // It ends well whatever happened, and complains of folders that are there and
+    // of files that are not.
+    let words = String::from_utf8_lossy(&ran.stderr).into_owned();
+    let expected = ["debugfs ", "ext2fs_mkdir: ", "mkdir: ", "rm: "];
+    match words.lines().find(|line| !expected.iter().any(|begin| line.starts_with(begin))) {
+        None if ran.status.success() => Ok(()),
+        line => Err(Error::Program { command: tried(), outcome: line.unwrap_or("failed").into() }),
+    }
 }

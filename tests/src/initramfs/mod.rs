@@ -35,29 +35,27 @@ pub fn write(artefacts: &Artefacts, more: &[(PathBuf, PathBuf)], file: &Path) ->
     root.write(file)
 }
 
-/// Writes the root of the kiosk whose files are in `source`.
-pub fn write_kiosk(artefacts: &Artefacts, source: &Path, file: &Path) -> Result<(), Error> {
+/// Programs that it plays in the kiosk.
+const KIOSK_APPLETS: [&str; 15] = [
+    "cat", "date", "grep", "head", "httpd", "ifconfig", "mkdir", "mkswap", "mount", "printf", "sh",
+    "sleep", "swapon", "tr", "wc",
+];
+
+/// Writes the kiosk's root: a busybox, the first process `init`, and `files` of the
+/// host's.
+pub fn write_kiosk(init: &Path, files: &[(PathBuf, PathBuf)], file: &Path) -> Result<(), Error> {
     let mut root = Root::with_console();
-    root.add(Path::new("/init"), &source.join("init"))?;
+    root.add(Path::new("/init"), init)?;
     for directory in ["proc", "sys", "run", "srv"] {
         root.archive.directory(directory);
         root.directories.insert(directory.into());
     }
-    for (path, from) in [
-        ("/usr/bin/dormouse", artefacts.cli()),
-        ("/usr/lib/dormouse/writer.elf", artefacts.writer()),
-        ("/bin/busybox", Path::new("/bin/busybox")),
-    ] {
-        root.add(Path::new(path), from)?;
+    root.add(Path::new("/bin/busybox"), Path::new("/bin/busybox"))?;
+    for applet in KIOSK_APPLETS {
+        root.archive.link(&format!("bin/{applet}"), "busybox");
     }
     FROM_HOST.iter().try_for_each(|program| root.add_program(Path::new(program)))?;
-    for (path, from) in [
-        ("/etc/dormouse/wake.d/50-moment", "wake.d/50-moment"),
-        ("/srv/www/index.html", "www/index.html"),
-        ("/srv/www/cgi-bin/moment", "www/cgi-bin/moment"),
-    ] {
-        root.add(Path::new(path), &source.join(from))?;
-    }
+    files.iter().try_for_each(|(path, from)| root.add(path, from))?;
     root.write(file)
 }
 

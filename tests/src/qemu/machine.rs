@@ -75,7 +75,7 @@ impl Machine {
         let [console, agent, monitor] = listeners;
         let (console, agent, monitor) = (console?, agent?, monitor?);
         let sampler = setup.sampled.then(|| sockets.listen("sampler")).transpose()?;
-        let lines = Lines { sockets: sockets.folder(), folder };
+        let lines = Lines { sockets: Some(sockets.folder()), folder };
         let mut command = Command::new(QEMU);
         command.args(setup.arguments(&lines));
         let started = Instant::now();

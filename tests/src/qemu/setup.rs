@@ -166,8 +166,8 @@ pub enum Boot {
     Linux {
         /// The bzImage.
         kernel: PathBuf,
-        /// The initramfs.
-        initramfs: PathBuf,
+        /// The initramfs, if it has one.
+        initramfs: Option<PathBuf>,
         /// The command line.
         command_line: String,
     },
@@ -191,8 +191,9 @@ pub enum Medium {
 
 /// Where the sockets and files of a machine are.
 pub(super) struct Lines<'a> {
-    /// The sockets' folder: `console`, `agent` and `monitor` in it.
-    pub sockets: &'a Path,
+    /// The sockets' folder: `console`, `agent` and `monitor` in it. Without one the
+    /// console is QEMU's own terminal, and nobody is at the other lines.
+    pub sockets: Option<&'a Path>,
     /// The folder of what firmware keeps.
     pub folder: &'a Path,
 }
@@ -236,6 +237,20 @@ impl Setup {
                 .map_err(Error::host(format!("copying {OVMF_VARIABLES} to {}", file.display())))?;
         }
         Ok(())
+    }
+
+    /// QEMU's command line for a person to type, with what firmware keeps in
+    /// `folder`: the same machine, its console on the terminal.
+    pub fn by_hand(&self, folder: &Path) -> String {
+        let arguments = self.arguments(&Lines { sockets: None, folder });
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:+@%".contains(c);
+        let words = arguments.iter().map(|word| {
+            let word = word.to_string_lossy();
+            if word.chars().all(plain) { word.into() } else { format!("'{word}'") }
+        });
+        let words: Vec<String> =
+            std::iter::once("qemu-system-x86_64".into()).chain(words).collect();
+        words.join(" ")
     }
 
     /// QEMU's arguments.
@@ -290,8 +305,11 @@ impl Setup {
     /// The console, the agent's line and the monitor. QEMU is the client of
     /// each socket, so that its connecting is an event to wait for.
     fn serial_ports(&self, lines: &Lines<'_>, arguments: &mut Arguments) {
-        let socket =
-            |name: &str| format!("socket,id={name},path={}", escaped(&lines.sockets.join(name)));
+        let socket = |name: &str| match lines.sockets {
+            Some(sockets) => format!("socket,id={name},path={}", escaped(&sockets.join(name))),
+            None if name == "console" => format!("stdio,id={name}"),
+            None => format!("null,id={name}"),
+        };
         arguments.pair("-chardev", socket("console"));
         arguments.pair("-serial", "chardev:console");
         arguments.pair("-chardev", socket("agent"));
@@ -350,7 +368,9 @@ impl Setup {
         match &self.boot {
             Boot::Linux { kernel, initramfs, command_line } => {
                 arguments.path("-kernel", kernel);
-                arguments.path("-initrd", initramfs);
+                if let Some(initramfs) = initramfs {
+                    arguments.path("-initrd", initramfs);
+                }
                 arguments.pair("-append", command_line);
             }
             Boot::Writer(elf) => arguments.path("-kernel", elf),

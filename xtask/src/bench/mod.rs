@@ -6,10 +6,11 @@ mod table;
 
 use crate::error::Error;
 use crate::progress::Steps;
-use crate::{host, paths, qemu, shell};
+use crate::{debian, host, paths, qemu, shell};
 use clap::ValueEnum;
 use dormouse_tests::Progress;
 use dormouse_tests::bench::{Bench as Measurements, Part, Report};
+use dormouse_tests::kiosk::System;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,6 +73,15 @@ impl Bench {
     pub fn run(self) -> Result<(), Error> {
         host::ensure(host::FOR_BENCHMARKS)?;
         let artefacts = qemu::artefacts(None)?;
+        let wanted = |part: &PartArgument| self.only.is_empty() || self.only.contains(part);
+        let mut failed = Vec::new();
+        let mut systems = vec![System::Busybox];
+        if wanted(&PartArgument::Starts) {
+            match debian::ensure() {
+                Ok(root) => systems.push(System::Debian(root)),
+                Err(error) => failed.push(format!("Starts, Debian: {error}")),
+            }
+        }
         let disks = Disks::make()?;
         let steps = Steps::new();
         let bench = Measurements {
@@ -79,14 +89,11 @@ impl Bench {
             quick: self.quick,
             progress: &steps,
             disks: disks.0.clone(),
+            systems,
         };
         let machine = machine()?;
         let mut report = Report { date: date()?, machine, quick: self.quick, ..Report::default() };
-        let mut failed = Vec::new();
-        for argument in PartArgument::value_variants() {
-            if !self.only.is_empty() && !self.only.contains(argument) {
-                continue;
-            }
+        for argument in PartArgument::value_variants().iter().filter(|part| wanted(part)) {
             if let Err(error) = bench.run(argument.part(), &mut report) {
                 failed.push(format!("{:?}: {error}", argument.part()));
             }

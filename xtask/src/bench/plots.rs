@@ -207,7 +207,7 @@ fn starts(rows: &[Start], area: &Area<'_>) -> Drawn {
         Text::new(format!("{:.2} s", row.total_s), at, (FONT, LABEL))
     });
     chart.draw_series(totals)?;
-    let names = rows.iter().map(|row| format!("{}, {}", row.machine, row.way));
+    let names = rows.iter().map(|row| format!("{}, {}, {}", row.machine, row.system, row.way));
     name_rows(area, names, 0.32, 12)?;
     legend(&mut chart, SeriesLabelPosition::LowerRight)
 }

@@ -112,15 +112,25 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
             "\nPower-on to the first answer of a web server (s)\n\
-             {:<26} {:<10} {:>6} | {:>8} {:>6} {:>7} {:>6} {:>7} | {:>8}",
-            "machine", "", "total", "firmware", "reader", "reading", "Linux", "service", "read"
+             {:<20} {:<7} {:<12} {:>6} | {:>8} {:>6} {:>7} {:>6} {:>7} | {:>8}",
+            "machine",
+            "system",
+            "",
+            "total",
+            "firmware",
+            "reader",
+            "reading",
+            "Linux",
+            "service",
+            "read"
         )?;
     }
     for row in &report.starts {
         writeln!(
             text,
-            "{:<26} {:<10} {:>6.2} | {:>8.2} {:>6.3} {:>7.3} {:>6.2} {:>7.2} | {:>4} MiB",
+            "{:<20} {:<7} {:<12} {:>6.2} | {:>8.2} {:>6.3} {:>7.3} {:>6.2} {:>7.2} | {:>4} MiB",
             row.machine,
+            row.system,
             row.way,
             row.total_s,
             row.firmware_s,

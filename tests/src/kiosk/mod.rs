@@ -1,24 +1,20 @@
 //! `examples/kiosk`: a web server that is simply there at power-on; made, and
 //! timed.
 
+mod system;
+
+pub use system::System;
+
+use crate::appliance::{Appliance, Layout};
 use crate::artefacts::Artefacts;
-use crate::disk;
-use crate::entry::{self, Entry};
 use crate::error::Error;
-use crate::initramfs;
-use crate::life::image_room;
-use crate::qemu::{self, Boot, Chipset, Disk, DiskKind, Firmware, Format, Machine, Setup};
+use crate::qemu::{Boot, Chipset, Disk, DiskKind, Firmware, Format, Machine, Setup};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-
-/// What the kernel is told.
-const COMMAND_LINE: &str = "console=ttyS0,115200 panic=-1 random.trust_cpu=on no_timer_check quiet";
-
-/// Memory of the machine.
-const MEMORY_MIB: u64 = 384;
+use system::Built;
 
 /// How long the kiosk may take to come up and make its snapshot, or to answer.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -36,16 +32,16 @@ pub struct Model {
     /// QEMU's machine type.
     pub chipset: Chipset,
     /// Who starts the reader.
-    pub entry: Entry,
+    pub appliance: Appliance,
 }
 
 impl Model {
     /// Every machine that `cargo xtask bench` times.
     pub const ALL: [Self; 4] = [
-        Self { chipset: Chipset::Pc, entry: Entry::Pvh },
-        Self { chipset: Chipset::Microvm, entry: Entry::Pvh },
-        Self { chipset: Chipset::Q35, entry: Entry::Multiboot2 },
-        Self { chipset: Chipset::Q35, entry: Entry::Uefi },
+        Self { chipset: Chipset::Pc, appliance: Appliance::Pvh },
+        Self { chipset: Chipset::Microvm, appliance: Appliance::Pvh },
+        Self { chipset: Chipset::Q35, appliance: Appliance::Grub },
+        Self { chipset: Chipset::Q35, appliance: Appliance::Efi },
     ];
 
     fn disk(self) -> DiskKind {
@@ -57,33 +53,39 @@ impl Model {
 
     /// Its name in tables.
     pub fn name(self) -> String {
-        let firmware = match self.entry.firmware() {
+        let firmware = match self.appliance.firmware() {
             Firmware::Ovmf => "OVMF",
             _ if self.chipset == Chipset::Microvm => "qboot",
-            _ if self.entry == Entry::Pvh => "QEMU's",
+            _ if self.appliance == Appliance::Pvh => "QEMU's",
             _ => "SeaBIOS",
         };
-        format!("{}, {firmware}, {}", self.chipset, self.entry)
+        format!("{}, {firmware}, {}", self.chipset, self.appliance)
     }
 }
 
 /// How the kiosk comes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Linux boots.
+    /// Linux boots: QEMU hands it over, with no loader in between.
     Cold,
-    /// Linux boots and resumes its own hibernation.
+    /// Linux boots like that, and resumes its own hibernation.
     Swsusp,
+    /// The reader finds no image, and boots Linux from the boot partition.
+    ByReader,
     /// The reader wakes a reusable snapshot.
     Dormouse,
 }
 
 impl Way {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Cold, Self::ByReader, Self::Swsusp, Self::Dormouse];
+
     /// Its name in tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cold => "cold boot",
             Self::Swsusp => "swsusp",
+            Self::ByReader => "cold, reader",
             Self::Dormouse => "dormouse",
         }
     }
@@ -93,7 +95,7 @@ impl Way {
 /// long, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Took {
-    /// Until the first word of the reader, or of Linux.
+    /// Until the reader's first word.
     pub firmware: f64,
     /// The reader's time, but for the reading.
     pub reader: f64,
@@ -117,30 +119,30 @@ impl Took {
 /// A kiosk, with its disk.
 pub struct Kiosk {
     folder: PathBuf,
-    linux: Setup,
-    reader: Boot,
-    model: Model,
+    /// The machine, which starts the reader.
+    setup: Setup,
+    artefacts: Artefacts,
+    initramfs: Option<PathBuf>,
+    command_line: String,
+    layout: Layout,
     port: u16,
 }
 
 impl Kiosk {
-    /// Builds the root and makes a blank disk, in a fresh folder of this name.
-    /// The disk is in `disks`, where that is another one.
+    /// Builds the disk of a kiosk that has not been started yet, in a fresh folder of
+    /// this name. The disk is in `disks`, where that is another one.
     pub fn new(
         artefacts: &Artefacts,
         name: &str,
+        system: &System,
         model: Model,
         disks: Option<&Path>,
     ) -> Result<Self, Error> {
         let folder = artefacts.fresh_run(name)?;
-        let root = folder.join("initramfs");
-        initramfs::write_kiosk(artefacts, &source(), &root)?;
         let file = disks.unwrap_or(&folder).join("kiosk.img");
-        disk::blank(&file, image_room(MEMORY_MIB << 20))?;
+        let built = system.build(artefacts, model, &folder, &file)?;
+        let Built { memory_mib, command_line, initramfs, layout } = built;
         let port = free_port()?;
-        let firmware = model.entry.firmware();
-        let kernel = artefacts.kernel();
-        let linux = entry::linux(firmware, &folder, kernel, &root, COMMAND_LINE)?;
         let disk = Disk {
             file,
             kind: model.disk(),
@@ -157,33 +159,68 @@ impl Kiosk {
         let network = ["-netdev".into(), forward, "-device".into(), card.into()];
         let setup = Setup {
             chipset: model.chipset,
-            memory_mib: MEMORY_MIB,
+            memory_mib,
             cpus: 1,
             cpu: "max".into(),
-            firmware,
+            firmware: model.appliance.firmware(),
             disks: vec![disk],
-            boot: linux,
+            boot: model.appliance.boot(artefacts),
             sampled: false,
             count_instructions: false,
             paused: false,
             more: network.to_vec(),
         };
         setup.prepare(&folder)?;
-        let reader = model.entry.boot(artefacts, &folder)?;
-        Ok(Self { folder, linux: setup, reader, model, port })
+        let artefacts = artefacts.clone();
+        Ok(Self { folder, setup, artefacts, initramfs, command_line, layout, port })
     }
 
-    /// Brings it up once, so that it can be started in this way from then on.
-    pub fn put_to_sleep(&self, way: Way) -> Result<(), Error> {
-        let word = match way {
-            Way::Cold => return Ok(()),
-            Way::Swsusp => "kiosk=swsusp hibernate=nocompress",
-            Way::Dormouse => "kiosk=snapshot",
-        };
-        let (machine, _line) = self.start(&self.linux(word))?;
+    /// Its disk.
+    pub fn disk(&self) -> &Path {
+        &self.setup.disks[0].file
+    }
+
+    /// How a person starts it.
+    pub fn by_hand(&self) -> String {
+        self.setup.by_hand(&self.folder)
+    }
+
+    /// Where its pages are.
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// Brings it up once, so that it can be started in this way from then on; how
+    /// long that took.
+    pub fn put_to_sleep(&self, way: Way) -> Result<Duration, Error> {
+        match way {
+            Way::Cold | Way::ByReader => Ok(Duration::ZERO),
+            Way::Swsusp => self.hibernate_by_linux(),
+            Way::Dormouse => self.make_snapshot(),
+        }
+    }
+
+    /// The power is cut afterwards, as everybody does with a kiosk.
+    fn make_snapshot(&self) -> Result<Duration, Error> {
+        let (mut machine, _line) = self.start(&self.setup)?;
+        loop {
+            let line = machine.console.wait_for("kiosk: ", PATIENCE);
+            let (line, at) = line.map_err(|error| self.with_log(error))?;
+            if line.contains("snapshot made") {
+                return Ok(at - machine.started);
+            }
+            if line.contains("no snapshot") {
+                return Err(self.with_log(Error::verdict("the kiosk made no snapshot")));
+            }
+        }
+    }
+
+    fn hibernate_by_linux(&self) -> Result<Duration, Error> {
+        let (machine, _line) = self.start(&self.linux("kiosk=swsusp hibernate=nocompress"))?;
+        let started = machine.started;
         let ended = machine.wait_for_end(PATIENCE).map_err(|error| self.with_log(error))?;
         if ended.by_power_off() {
-            return Ok(());
+            return Ok(ended.at - started);
         }
         let what = format!("the kiosk ended with {} instead of a sleep", ended.reason);
         Err(self.with_log(Error::verdict(what)))
@@ -192,9 +229,11 @@ impl Kiosk {
     /// Starts it, waits for its first answer, and leaves it running.
     pub fn power_on(&self, way: Way) -> Result<(Running, Took), Error> {
         let setup = match way {
-            Way::Cold => self.linux(""),
-            Way::Swsusp => self.linux(&format!("resume={} resumewait", self.disk_in_linux())),
-            Way::Dormouse => self.linux.booting(self.reader.clone()),
+            Way::Cold => self.linux("kiosk=cold"),
+            Way::Swsusp => {
+                self.linux(&format!("resume={} resumewait", self.layout.for_linux("image-a")?))
+            }
+            Way::ByReader | Way::Dormouse => self.setup.clone(),
         };
         let (machine, line) = self.start(&setup)?;
         let mut running = Running { machine, _line: line, port: self.port };
@@ -206,25 +245,13 @@ impl Kiosk {
         Machine::start(setup, &self.folder)
     }
 
-    fn disk_in_linux(&self) -> &'static str {
-        match self.model.disk() {
-            DiskKind::Nvme => "/dev/nvme0n1",
-            DiskKind::VirtioBlk => "/dev/vda",
-            DiskKind::Ahci => "/dev/sda",
-        }
-    }
-
+    /// The same machine and disk with Linux handed over by QEMU, told more `words`.
     fn linux(&self, words: &str) -> Setup {
-        let mut setup = self.linux.clone();
-        if let Boot::Linux { command_line, .. } = &mut setup.boot {
-            // Without KVM's clock Linux finds nothing on a microvm to measure by.
-            if self.model.chipset == Chipset::Microvm {
-                let khz = qemu::host_tsc_khz();
-                command_line.push_str(&format!(" tsc=reliable tsc_early_khz={khz}"));
-            }
-            command_line.push_str(&format!(" {words}"));
-        }
-        setup
+        self.setup.booting(Boot::Linux {
+            kernel: self.artefacts.kernel().into(),
+            initramfs: self.initramfs.clone(),
+            command_line: format!("{} {words}", self.command_line),
+        })
     }
 
     fn with_log(&self, error: Error) -> Error {
@@ -233,9 +260,8 @@ impl Kiosk {
 
     /// Removes the disk and all that was made for it.
     pub fn remove(self) -> Result<(), Error> {
-        let disks = self.linux.disks.iter().map(|disk| &disk.file);
-        disks.for_each(|file| drop(std::fs::remove_file(file)));
-        std::fs::remove_dir_all(&self.folder)
+        std::fs::remove_file(self.disk())
+            .and_then(|()| std::fs::remove_dir_all(&self.folder))
             .map_err(Error::host(format!("removing {}", self.folder.display())))
     }
 }
@@ -280,22 +306,30 @@ impl Running {
         let mut line = |words: &str| self.machine.console.wait_for(words, PATIENCE);
         let mut took = Took::default();
         let since = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
-        let up = if way == Way::Dormouse {
-            let (_, entered) = line("dormouse: reader ")?;
-            let (read, jump) = line(" MiB read in ")?;
-            let (mib, ms) = figures(&read).ok_or_else(|| Error::verdict(read.clone()))?;
-            let (_, woken) = line("kiosk: woken")?;
-            took.firmware = since(started, entered);
-            took.reading = ms / 1e3;
-            took.reader = (since(entered, jump) - took.reading).max(0.0);
-            took.read_mib = mib;
-            took.kernel = since(jump, woken.min(answered));
-            woken
-        } else {
-            let up = if way == Way::Cold { "kiosk: serving" } else { "kiosk: woken" };
-            let (_, up) = line(up)?;
-            took.kernel = since(started, up.min(answered));
-            up
+        let up = match way {
+            Way::Cold | Way::Swsusp => {
+                let up = if way == Way::Cold { "kiosk: serving" } else { "kiosk: woken" };
+                let (_, up) = line(up)?;
+                took.kernel = since(started, up.min(answered));
+                up
+            }
+            Way::ByReader | Way::Dormouse => {
+                let (_, entered) = line("dormouse: reader ")?;
+                took.firmware = since(started, entered);
+                let (jump, up) = if way == Way::Dormouse {
+                    let (read, jump) = line(" MiB read in ")?;
+                    let (mib, ms) = figures(&read).ok_or_else(|| Error::verdict(read.clone()))?;
+                    took.reading = ms / 1e3;
+                    took.read_mib = mib;
+                    (jump, line("kiosk: woken")?.1)
+                } else {
+                    let (_, jump) = line("dormouse: starting Linux")?;
+                    (jump, line("kiosk: serving")?.1)
+                };
+                took.reader = (since(entered, jump) - took.reading).max(0.0);
+                took.kernel = since(jump, up.min(answered));
+                up
+            }
         };
         took.service = since(up, answered);
         Ok(took)
@@ -331,11 +365,6 @@ fn ask(port: u16, path: &str, patience: Duration) -> Option<String> {
 fn free_port() -> Result<u16, Error> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::host("finding a port"))?;
     Ok(listener.local_addr().map_err(Error::host("finding a port"))?.port())
-}
-
-/// The example's own files.
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/kiosk")
 }
 
 #[cfg(test)]
