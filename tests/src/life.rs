@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 /// host can fail ("IO-APIC + timer doesn't work!").
 const COMMAND_LINE: &str = "console=ttyS0,115200 panic=-1 random.trust_cpu=on no_timer_check";
 
+/// What all processors had in their registers when something did not come.
+const REGISTERS: &str = "registers.txt";
+
 /// How long a guest may take to boot.
 const BOOT: Duration = Duration::from_secs(90);
 
@@ -716,11 +719,17 @@ impl Life {
         work(self).map_err(|error| self.with_log(error))
     }
 
-    /// Adds the serial log's end to an error.
-    pub fn with_log(&self, error: Error) -> Error {
+    /// Adds the serial log's end to an error; and where something was awaited in
+    /// vain, what the processors are at instead.
+    pub fn with_log(&mut self, error: Error) -> Error {
         // What is missing where that fails is not worth another error.
         let _ = self.machine.as_ref().map(|machine| machine.console.catch_up());
-        with_log(error, &self.folder)
+        let in_vain = matches!(error, Error::Deadline { .. });
+        let error = with_log(error, &self.folder);
+        match self.machine.as_mut().filter(|_| in_vain).map(|it| it.monitor.registers()) {
+            Some(Ok(registers)) => with_registers(error, &registers, &self.folder),
+            _ => error,
+        }
     }
 }
 
@@ -803,4 +812,16 @@ pub(crate) fn with_log(error: Error, folder: &Path) -> Error {
     let lines: Vec<&str> = text.lines().collect();
     let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
     Error::Logged { error: Box::new(error), log, tail }
+}
+
+/// The same with where each processor is; all of their registers become a file.
+fn with_registers(error: Error, registers: &str, folder: &Path) -> Error {
+    let Error::Logged { error, log, mut tail } = error else { return error };
+    let file = folder.join(REGISTERS);
+    if std::fs::write(&file, registers).is_ok() {
+        let wanted = |line: &&str| ["CPU#", "RIP=", "CR0="].iter().any(|word| line.contains(word));
+        let lines: Vec<&str> = registers.lines().filter(wanted).collect();
+        tail += &format!("\n--- the processors, from {}:\n{}", file.display(), lines.join("\n"));
+    }
+    Error::Logged { error, log, tail }
 }

@@ -47,7 +47,7 @@ fn debians_initramfs_gives_up_what_sleeps_before_it_mounts() -> Result<(), Failu
     let facts = life.beside_on(&fresh, |guest| guest.facts())?;
     assert!(facts.kernel_release.contains("cloud-amd64"), "{}", facts.kernel_release);
     let log = life.serial_log()?.split_off(before);
-    let at = |words: &str| {
+    let mut at = |words: &str| {
         let missing = || Error::verdict(format!("{words:?} is not on the console"));
         log.find(words).ok_or_else(missing).map_err(|error| life.with_log(error))
     };

@@ -59,6 +59,13 @@ impl Monitor {
         }
     }
 
+    /// The registers of every processor as they are now, in QEMU's words.
+    pub fn registers(&mut self) -> Result<String, Error> {
+        let line = json!({ "command-line": "info registers -a" });
+        let answer = self.command("human-monitor-command", line)?;
+        Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
+    }
+
     /// Waits for the `number`-th event of this name since the machine was
     /// started (`SUSPEND`, `WAKEUP`, …); when it came.
     pub fn wait_for_nth(
