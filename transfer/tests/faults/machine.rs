@@ -15,7 +15,7 @@ use dormouse_handoff::units::{Lba, PAGE_SIZE, PageRange, Pfn};
 use dormouse_transfer::error::Error;
 use dormouse_transfer::image;
 use dormouse_transfer::memory::{Buffer, Everything, Memory, PageBytes};
-use dormouse_transfer::restore::{self, Aside, restore};
+use dormouse_transfer::restore::{self, restore};
 use dormouse_transfer::save::{self, Observer, save};
 use dormouse_transfer::stream::Stream;
 use std::cell::Cell;
@@ -233,8 +233,7 @@ impl Machine {
             chunks: self.buffer(restore::TABLE_BUFFER_PAGES),
         };
         let mut ram = Ram(self.machine);
-        let aside = Aside::default();
-        restore(&mut stream, &mut ram, plan, header, aside, buffers, &mut Quiet)?;
+        restore(&mut stream, &mut ram, plan, header, plan.window(), buffers, &mut Quiet)?;
         image::read_log(&mut stream, &mut scratch, header);
         image::change_state(&mut stream, &mut scratch, header, State::Consumed).map(|_| ())
     }
