@@ -6,6 +6,7 @@ use crate::platform::Platform;
 use crate::queue::{BlockQueue, Cause, DeviceError};
 use crate::{ahci, last_resort, nvme, place::Place, virtio_blk};
 use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 use dormouse_handoff::plan::{Address, PciAddress, Transport};
 use dormouse_handoff::units::PhysAddr;
@@ -20,26 +21,15 @@ const DRIVERS: &[Driver] = &[
 /// What opening a unit comes to.
 pub(crate) type Opened = Result<Box<dyn BlockQueue>, DeviceError>;
 
-/// The units of a controller that hold blocks: NVMe namespaces, AHCI ports with a
-/// disk; 0 alone for virtio-blk.
-pub enum Units<D> {
-    /// One alone, and it is ready: to open it costs no second reset.
-    One(u32, D),
-    /// None, or several. The controller is left as [`BlockQueue::shutdown`] would.
-    Closed(Vec<u32>),
-}
-
-/// What looking for units comes to.
-pub(crate) type Found = Result<Units<Box<dyn BlockQueue>>, DeviceError>;
-
 /// What a driver's module offers.
 pub(crate) struct Driver {
     /// How plan and image name it.
     pub transport: Transport,
     /// Whether a function is one of its controllers.
     pub claims: fn(&Function) -> bool,
-    /// Resets the controller and looks for its units.
-    pub units: fn(&'static dyn Platform, PciAddress) -> Found,
+    /// The units of a controller that hold blocks. Leaves the controller as
+    /// [`BlockQueue::shutdown`] would.
+    pub units: fn(&'static dyn Platform, PciAddress) -> Result<Vec<u32>, DeviceError>,
     /// Resets the controller and makes one unit ready.
     pub open: fn(&'static dyn Platform, PciAddress, u32) -> Opened,
 }
@@ -68,24 +58,20 @@ pub fn find_controllers(platform: &'static dyn Platform, mmio: &[PhysAddr]) -> V
     on_pci.chain(in_memory).collect()
 }
 
-/// The controller's units, the only one of them ready for use. Nothing may be
-/// written until the guard around it is granted extents.
+/// The controller's units that hold blocks: NVMe namespaces, AHCI ports with a
+/// disk; 0 alone for virtio-blk.
 ///
 /// The controller is reset for this; no other driver of it may be alive.
 pub fn units(
     platform: &'static dyn Platform,
     controller: Controller,
-) -> Result<Units<Guarded>, DeviceError> {
-    let units = match controller.address {
+) -> Result<Vec<u32>, DeviceError> {
+    match controller.address {
         Address::Pci(address) => {
-            (driver_of(platform, controller.transport, address)?.units)(platform, address)?
+            (driver_of(platform, controller.transport, address)?.units)(platform, address)
         }
-        Address::Mmio(start) => Units::One(0, virtio_blk::open_mmio(platform, start)?),
-    };
-    Ok(match units {
-        Units::One(unit, device) => Units::One(unit, Guarded::new(device)),
-        Units::Closed(units) => Units::Closed(units),
-    })
+        Address::Mmio(_) => Ok(vec![0]),
+    }
 }
 
 /// Resets the controller and makes one of its units ready. Nothing may be

@@ -8,13 +8,13 @@
 use crate::error::Error;
 use crate::memory::{Memory, PageBytes, is_zero};
 use crate::read_ahead::{ReadAhead, Staging};
-use crate::restore::{self, Aside, Buffers, Frames, check_place};
+use crate::restore::{self, Buffers, Frames, check_place};
 use crate::save::Observer;
 use crate::stream::Stream;
 use crate::table_reader::TableReader;
 use dormouse_handoff::image::{Chunk, Header};
 use dormouse_handoff::plan::CheckedPlan;
-use dormouse_handoff::units::Pfn;
+use dormouse_handoff::units::{PageRange, Pfn};
 
 /// Reads the whole image and compares each page with its place in memory: the
 /// stored ones with their bytes on the disk, and what is a page of zeros there.
@@ -28,13 +28,14 @@ pub fn compare(
     memory: &dyn Memory,
     plan: &CheckedPlan<'_>,
     header: &Header,
+    own: PageRange,
     buffers: Buffers,
     staging: Staging,
     observer: &mut dyn Observer,
 ) -> Result<(), Error> {
     let layout = header.layout();
     let seed = header.seed();
-    let mut frames = Frames::new(buffers.runs, plan, header, Aside::default());
+    let mut frames = Frames::new(buffers.runs, plan, header, own);
     let owners = restore::CHUNK_OWNERS;
     let (runs, chunks) = (layout.chunks, header.chunks);
     let mut chunks = TableReader::<Chunk>::new(buffers.chunks, runs, chunks, seed, owners);

@@ -70,7 +70,7 @@ pub enum Error {
         /// The first frames that it holds.
         frames: PageRange,
     },
-    /// There are pages where the writer was, which stores none of those.
+    /// The reader's own window is where the image's pages belong.
     Window,
     /// This machine is not, or no longer, the one that was put to sleep.
     Machine(String),
@@ -174,7 +174,7 @@ impl core::fmt::Display for Error {
                  damaged"
             ),
             Self::Window => {
-                write!(f, "the image has pages in the writer's own window: it is damaged")
+                write!(f, "the image's pages belong where the reader itself is running")
             }
             Self::Machine(difference) => {
                 write!(f, "this machine is not as the image needs it: {difference}")

@@ -32,19 +32,19 @@ pub struct Buffers {
 /// Reads every page into its place and checks it there.
 ///
 /// After an error, memory holds part of the image; the image itself is as it
-/// was. Pages whose place is in use are put `aside`.
+/// was. `own` is the reader's window, which no page may belong to.
 pub fn restore(
     stream: &mut Stream<'_>,
     memory: &mut dyn Memory,
     plan: &CheckedPlan<'_>,
     header: &Header,
-    aside: Aside,
+    own: PageRange,
     buffers: Buffers,
     observer: &mut dyn Observer,
 ) -> Result<(), Error> {
     let layout = header.layout();
     let seed = header.seed();
-    let mut frames = Frames::new(buffers.runs, plan, header, aside);
+    let mut frames = Frames::new(buffers.runs, plan, header, own);
     let mut chunks =
         TableReader::<Chunk>::new(buffers.chunks, layout.chunks, header.chunks, seed, CHUNK_OWNERS);
     let mut slots = Slots::new(seed)?;
@@ -61,9 +61,6 @@ pub fn restore(
         }
         let (segments, owner) = (&slot.segments[..slot.count], slot.owner);
         stream.start(Direction::Read, layout.data.offset + offset, segments, owner)?;
-        if index == 0 {
-            observer.under_way();
-        }
         offset += u64::from(chunk.length);
         index += 1;
         slots.check_done(stream, memory)?;
@@ -72,34 +69,6 @@ pub fn restore(
     slots.drain(stream, memory)?;
     frames.finish(stream, memory, header, offset)?;
     observer.progress(&header.counts, header.layout_pages)
-}
-
-/// Memory that is in use until all has been read. The pages that belong there are
-/// put elsewhere for so long.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Aside {
-    /// What is in use; nothing, where that is empty.
-    pub taken: PageRange,
-    /// As many frames, to which no page belongs, begin here.
-    pub instead: Pfn,
-}
-
-impl Aside {
-    /// Where the first of `frames` is put, and how many of those that follow belong
-    /// behind it.
-    pub fn place(&self, frames: PageRange) -> PageRange {
-        let Some(taken) = frames.intersection(&self.taken) else { return frames };
-        if taken.start != frames.start {
-            return PageRange { start: frames.start, pages: taken.start.0 - frames.start.0 };
-        }
-        let offset = taken.start.0 - self.taken.start.0;
-        PageRange { start: Pfn(self.instead.0 + offset), pages: taken.pages }
-    }
-
-    /// Where one frame is put.
-    pub fn place_one(&self, frame: Pfn) -> Pfn {
-        self.place(PageRange { start: frame, pages: 1 }).start
-    }
 }
 
 /// Whether the chunk whose data begin at `offset` is as it must be there.
@@ -121,7 +90,7 @@ pub(crate) fn check_place(chunk: &Chunk, offset: u64, header: &Header) -> Result
 pub(crate) struct Frames<'a> {
     table: TableReader<Run>,
     plan: &'a CheckedPlan<'a>,
-    aside: Aside,
+    own: PageRange,
     /// What is left of the stored run under way.
     run: PageRange,
     /// One past the last frame that was named: runs only ever go up.
@@ -135,13 +104,13 @@ impl<'a> Frames<'a> {
         buffer: Buffer,
         plan: &'a CheckedPlan<'a>,
         header: &Header,
-        aside: Aside,
+        own: PageRange,
     ) -> Self {
         let region = header.layout().runs;
         Self {
             table: TableReader::new(buffer, region, header.runs, header.seed(), RUN_OWNERS),
             plan,
-            aside,
+            own,
             run: PageRange::default(),
             past: Pfn(0),
             counts: Counts::default(),
@@ -153,7 +122,7 @@ impl<'a> Frames<'a> {
         &self.counts
     }
 
-    /// Where at most `wanted` of the next stored frames are put.
+    /// At most `wanted` of the next stored frames.
     pub(crate) fn take(
         &mut self,
         stream: &mut Stream<'_>,
@@ -167,11 +136,7 @@ impl<'a> Frames<'a> {
         }
         let part =
             PageRange { start: self.run.start, pages: self.run.pages.min(u64::from(wanted)) };
-        let part = self.aside.place(part);
-        self.run = PageRange {
-            start: Pfn(self.run.start.0 + part.pages),
-            pages: self.run.pages - part.pages,
-        };
+        self.run = PageRange { start: part.end(), pages: self.run.pages - part.pages };
         Ok(part)
     }
 
@@ -216,7 +181,7 @@ impl<'a> Frames<'a> {
         if memory_map::first_missing(range, known).is_some() {
             return Err(Error::Inconsistent("a run outside the memory map"));
         }
-        if kind != RunKind::Window && range.intersection(&self.plan.window()).is_some() {
+        if kind != RunKind::Window && range.intersection(&self.own).is_some() {
             return Err(Error::Window);
         }
         match kind {
@@ -227,14 +192,14 @@ impl<'a> Frames<'a> {
             RunKind::Zero => {
                 self.counts.zero += range.pages;
                 for frame in range.start.0..range.end().0 {
-                    memory.clear(self.aside.place_one(Pfn(frame)));
+                    memory.clear(Pfn(frame));
                 }
             }
             RunKind::Free => {
                 self.counts.free += range.pages;
                 if self.plan.flags().contains(Flags::SCRIBBLE_FREE_PAGES) {
                     for frame in range.start.0..range.end().0 {
-                        memory.scribble(self.aside.place_one(Pfn(frame)));
+                        memory.scribble(Pfn(frame));
                     }
                 }
             }

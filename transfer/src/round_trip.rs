@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::fakes::{Disk, Event, Recorder, SharedRam, plan};
 use crate::image;
 use crate::memory::{Everything, Memory, PageSet, Verdict};
-use crate::restore::Aside;
 use crate::{compare, read_ahead, restore, save, survey};
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::queue::BlockQueue;
@@ -70,8 +69,8 @@ fn restore_from(disk: &mut Disk, ram: &mut SharedRam) -> Result<(image::Opened, 
         chunks: ram.buffer(PAGES + 16, restore::TABLE_BUFFER_PAGES),
     };
     let mut observer = Recorder::default();
-    let (header, aside) = (&opened.header, Aside::default());
-    restore::restore(&mut stream, ram, &plan, header, aside, buffers, &mut observer)?;
+    let (header, own) = (&opened.header, plan.window());
+    restore::restore(&mut stream, ram, &plan, header, own, buffers, &mut observer)?;
     Ok((opened, attempts))
 }
 
@@ -142,8 +141,8 @@ fn compare_with(ram: &SharedRam, disk: &mut Disk) -> Result<(), Error> {
     };
     let pages = read_ahead::PIECE_BYTES / 4096;
     let staging = std::array::from_fn(|i| ram.buffer(PAGES + 64 + (i * pages) as u64, pages));
-    let (header, mut observer) = (&opened.header, Recorder::default());
-    compare::compare(&mut stream, ram, &plan, header, buffers, staging, &mut observer)
+    let (header, own, mut observer) = (&opened.header, plan.window(), Recorder::default());
+    compare::compare(&mut stream, ram, &plan, header, own, buffers, staging, &mut observer)
 }
 
 #[test]
@@ -473,67 +472,32 @@ fn damage_to_any_page_of_the_image_is_noticed() {
     assert!(tried > 40);
 }
 
-/// Restores by a plan whose window is this one.
-fn restore_aside(
-    disk: Vec<u8>,
-    ram: &mut SharedRam,
-    window: u64,
-    aside: Aside,
-) -> Result<(), Error> {
-    let mut disk = Disk::with_contents(ram, disk);
-    let mut scratch = ram.buffer(PAGES + 64, 16);
-    let opened = image::open(&mut disk, Lba(START), &mut scratch)?;
-    let plan = plan(PAGES, window, START, &disk);
-    let plan = CheckedPlan::parse(plan.as_bytes()).unwrap();
-    let mut stream = crate::stream::Stream::new(&mut disk, plan.extents())?;
-    let buffers = restore::Buffers {
-        runs: ram.buffer(PAGES, restore::TABLE_BUFFER_PAGES),
-        chunks: ram.buffer(PAGES + 16, restore::TABLE_BUFFER_PAGES),
-    };
-    let (header, mut observer) = (&opened.header, Recorder::default());
-    restore::restore(&mut stream, ram, &plan, header, aside, buffers, &mut observer)
-}
-
 #[test]
-fn pages_whose_place_is_in_use_wait_elsewhere() {
-    let ram = machine();
-    let mut disk = new_disk(&ram);
-    let plan = plan(PAGES, WINDOW, START, &disk);
-    save_to(&ram, &mut disk, &plan, &mut Everything).unwrap();
-    let (mut zeros, mut others) = (0, 0);
-    // At the ends of memory, beside the window, and in the middle of chunks.
-    for (taken, pages) in [(1, 150), (WINDOW - 180, 180), (WINDOW + 512, 1), (2077, 180)]
-        .into_iter()
-        .chain([(PAGES - 180, 180)])
-    {
-        let taken = PageRange::new(taken, pages);
-        let instead = Pfn(WINDOW + 300);
-        let mut woken = SharedRam::new(PAGES as usize + 128);
-        for frame in 0..PAGES {
-            woken.write(Pfn(frame).address(), &[0xee; 4096]);
-        }
-        let aside = Aside { taken, instead };
-        restore_aside(disk.bytes.clone(), &mut woken, WINDOW, aside).unwrap();
-        for i in 0..pages {
-            let here = Pfn(taken.start.0 + i);
-            assert!(*woken.page(here) == [0xee; 4096], "{here:?} is overwritten");
-            let page = *woken.page(Pfn(instead.0 + i));
-            *(if page == [0; 4096] { &mut zeros } else { &mut others }) += 1;
-            woken.write(here.address(), &page);
-        }
-        assert_same(&plan, &ram, &woken);
-    }
-    assert!(zeros > 0 && others > 0, "{zeros} pages of zeros, {others} others");
-}
-
-#[test]
-fn a_page_in_the_images_window_is_refused() {
+fn a_page_under_the_reader_itself_is_refused() {
     let ram = machine();
     let mut disk = new_disk(&ram);
     let plan = plan(PAGES, WINDOW, START, &disk);
     save_to(&ram, &mut disk, &plan, &mut Everything).unwrap();
     let mut woken = SharedRam::new(PAGES as usize + 128);
-    let result = restore_aside(disk.bytes, &mut woken, 2048, Aside::default());
+    let mut disk = Disk::with_contents(&woken, disk.bytes);
+    let mut scratch = woken.buffer(PAGES + 64, 16);
+    let opened = image::open(&mut disk, Lba(START), &mut scratch).unwrap();
+    let plan = opened.plan().unwrap();
+    let mut stream = crate::stream::Stream::new(&mut disk, plan.extents()).unwrap();
+    let buffers = restore::Buffers {
+        runs: woken.buffer(PAGES, restore::TABLE_BUFFER_PAGES),
+        chunks: woken.buffer(PAGES + 16, restore::TABLE_BUFFER_PAGES),
+    };
+    let elsewhere = PageRange::new(2048, 512);
+    let result = restore::restore(
+        &mut stream,
+        &mut woken,
+        &plan,
+        &opened.header,
+        elsewhere,
+        buffers,
+        &mut Recorder::default(),
+    );
     assert!(matches!(result, Err(Error::Window)), "{result:?}");
 }
 

@@ -128,8 +128,8 @@ fn wake_at(start: u64, disk: &mut Disk, ram: &mut SharedRam, stops: bool) -> Res
         runs: ram.buffer(PAGES, restore::TABLE_BUFFER_PAGES),
         chunks: ram.buffer(PAGES + 16, restore::TABLE_BUFFER_PAGES),
     };
-    let (header, aside) = (&opened.header, restore::Aside::default());
-    restore::restore(&mut stream, ram, &plan, header, aside, buffers, &mut Recorder::default())?;
+    let (header, own) = (&opened.header, plan.window());
+    restore::restore(&mut stream, ram, &plan, header, own, buffers, &mut Recorder::default())?;
     if !stops {
         image::consume(&mut stream, &mut scratch, header, &attempts)?;
     }

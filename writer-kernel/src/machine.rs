@@ -15,13 +15,7 @@ const DMA_BYTES: usize = 720 << 10;
 #[repr(C, align(4096))]
 struct DmaArena([u8; DMA_BYTES]);
 
-// Stays behind when the program moves: devices know it by its physical addresses.
-#[unsafe(link_section = ".bss.apart")]
 static mut DMA: DmaArena = DmaArena([0; DMA_BYTES]);
-
-/// How much of the memory for devices is in use.
-#[derive(Clone, Copy)]
-pub struct DmaMark(usize);
 
 /// The one machine there is.
 pub struct Machine {
@@ -43,30 +37,10 @@ impl Machine {
         *self.space.lock() = Some(space);
     }
 
-    /// The page tables in use, to be followed by others.
-    pub fn take_space(&self) -> Option<AddressSpace> {
-        self.space.lock().take()
-    }
-
     /// Reaches PCI's configuration space by memory where these regions have it,
     /// in the page tables that are in use.
     pub fn use_ecam(&self, regions: &[Ecam]) {
         self.with_space(|space| self.pci.use_memory(space, regions));
-    }
-
-    /// How much memory for devices is in use now.
-    pub fn dma_mark(&self) -> DmaMark {
-        DmaMark(*self.dma_used.lock())
-    }
-
-    /// Takes back what memory for devices was handed out since.
-    ///
-    /// # Safety
-    ///
-    /// No device and no driver uses that memory any more, nor anybody else.
-    pub unsafe fn dma_release_to(&self, mark: DmaMark) {
-        let mut used = self.dma_used.lock();
-        *used = mark.0.min(*used);
     }
 
     /// Works on the page tables in use; `None` before there are any.

@@ -12,7 +12,6 @@ extern crate alloc;
 
 mod arch;
 mod console;
-mod disks;
 mod entry;
 mod failure;
 mod finish;

@@ -1,6 +1,6 @@
 //! Rehearsing: the image is read back and compared, or only looked for.
 
-use crate::arch::time;
+use crate::arch::{time, window};
 use crate::finish::Done;
 use crate::machine::MACHINE;
 use crate::observer::Observer;
@@ -73,7 +73,8 @@ pub fn compare_with_memory(
     let header = &opened.header;
     let read_plan = opened.plan()?;
     let mut stream = Stream::new(device, read_plan.extents())?;
-    compare(&mut stream, ram, &read_plan, header, buffers, staging, observer)?;
+    let own = window::range();
+    compare(&mut stream, ram, &read_plan, header, own, buffers, staging, observer)?;
     let data_us = time::now_us() - first_data_us;
     log::info!(
         "{} MiB read back in {} ms: the same as in memory",

@@ -47,6 +47,11 @@ pub fn open(
     }
 }
 
+/// Gives it up: the page tables that map it are going to be left.
+pub fn forget() {
+    *DISPLAY.lock() = None;
+}
+
 /// Draws everything, if that has not been done yet.
 pub fn paint() {
     with(|display| {

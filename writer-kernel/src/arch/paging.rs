@@ -5,15 +5,13 @@
 //!   RAM: pages of 1 GiB map what is wholly RAM; on processors without them the
 //!   pool bounds how much RAM there may be, and [`MapError::Full`] says so.
 //! * Nothing is ever unmapped but all at once: there are two lives, before and
-//!   after the reader has moved, and each builds its tables anew, with devices where
-//!   they were.
+//!   after the reader has moved, and each builds its tables anew.
 //! * RAM is mapped in pages of at least 2 MiB, rounded outwards. What lies in
 //!   the same 2 MiB as RAM is thereby mapped, but nobody has its address.
 //! * With five levels, both halves of the address space meet in one PML4, as
 //!   everything used here has an address that four levels could have.
 
 use crate::arch::{cpu, window};
-use alloc::vec::Vec;
 use core::ptr::{NonNull, addr_of_mut};
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, PhysAddr};
 use x86_64::registers::control::{Cr3, Cr3Flags};
@@ -107,16 +105,6 @@ pub struct AddressSpace {
     pool: PoolAllocator,
     pml4: PhysAddr,
     next_device: u64,
-    /// What `next_device` was moved on by, in order.
-    devices: Vec<Device>,
-}
-
-/// A mapping of something that is no RAM.
-#[derive(Clone, Copy)]
-enum Device {
-    Small(PhysAddr, u64),
-    Framebuffer(PhysAddr, u64),
-    Large(PageRange),
 }
 
 impl AddressSpace {
@@ -130,27 +118,13 @@ impl AddressSpace {
         // SAFETY: the table was just taken from the pool, and InWindow finds all
         // of its descendants.
         let mapper = unsafe { MappedPageTable::new(&mut *pointer, InWindow) };
-        let mut space = Self { mapper, pool, pml4, next_device: DEVICES, devices: Vec::new() };
+        let mut space = Self { mapper, pool, pml4, next_device: DEVICES };
         space.map_program()?;
         let identity = VirtAddr::new_truncate(window::start().0);
         let mut done = 0;
         while done < window::bytes() {
             space.map::<Size2MiB>(identity + done, window::start().0 + done, Flags::WRITABLE)?;
             done += LARGE;
-        }
-        Ok(space)
-    }
-
-    /// As [`AddressSpace::new`], with all devices where they are in these tables:
-    /// pointers to their registers stay right.
-    pub fn anew(self) -> Result<Self, MapError> {
-        let mut space = Self::new()?;
-        for device in self.devices {
-            match device {
-                Device::Small(start, bytes) => space.map_device(start, bytes)?,
-                Device::Framebuffer(start, bytes) => space.map_framebuffer(start, bytes)?,
-                Device::Large(range) => space.map_registers(range)?,
-            };
         }
         Ok(space)
     }
@@ -167,8 +141,8 @@ impl AddressSpace {
                 } else {
                     Flags::NO_EXECUTE | Flags::WRITABLE
                 };
-                let physical = window::physical(address as *const u8);
-                self.map::<Size4KiB>(VirtAddr::new(address), physical.0, flags)?;
+                let physical = window::start().0 + (address - window::KERNEL_BASE);
+                self.map::<Size4KiB>(VirtAddr::new(address), physical, flags)?;
             }
             address += PAGE_SIZE;
         }
@@ -258,7 +232,6 @@ impl AddressSpace {
             at += PAGE_SIZE;
         }
         self.next_device = base + (at - first);
-        self.devices.push(Device::Small(start, bytes));
         NonNull::new((base + (start.0 - first)) as *mut u8).ok_or(MapError::TooHigh(start.0))
     }
 
@@ -289,7 +262,6 @@ impl AddressSpace {
             }
         }
         self.next_device = base + (at - first);
-        self.devices.push(Device::Framebuffer(start, bytes));
         NonNull::new((base + (start.0 - first)) as *mut u8).ok_or(MapError::TooHigh(start.0))
     }
 
@@ -307,7 +279,6 @@ impl AddressSpace {
             at += LARGE;
         }
         self.next_device = base + (at - first);
-        self.devices.push(Device::Large(range));
         NonNull::new((base + (start - first)) as *mut u8).ok_or(MapError::TooHigh(start))
     }
 

@@ -158,10 +158,7 @@ fn is_plausible(khz: u64) -> bool {
 }
 
 /// Countdowns of the 8254 in a second.
-///
-/// The longer one is the narrower its bounds, which are two looks at a port apart:
-/// at about a microsecond each, half a millisecond is good for half a percent.
-const COUNTDOWNS_PER_S: u64 = 2000;
+const COUNTDOWNS_PER_S: u64 = 500;
 
 /// Between how many ticks something took.
 struct Took {

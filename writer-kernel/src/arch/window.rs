@@ -1,15 +1,10 @@
 //! The window: where this program lies, virtually and physically.
 
-use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use dormouse_handoff::checksum;
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 
 /// The virtual address that this program is linked at (`link.ld`).
 pub const KERNEL_BASE: u64 = 0xffff_ffff_8000_0000;
-
-/// The window in which the part lies that stays behind; 0: in this one.
-static APART_WINDOW: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "C" {
     static window_base: u64;
@@ -19,8 +14,6 @@ unsafe extern "C" {
     static __rodata_start: u8;
     static __rodata_end: u8;
     static __data_start: u8;
-    static __apart_start: u8;
-    static __apart_end: u8;
     static main_stack_guard: u8;
 }
 
@@ -38,33 +31,6 @@ pub fn bytes() -> u64 {
 /// The window's frames.
 pub fn range() -> PageRange {
     PageRange { start: Pfn::containing(start()), pages: bytes() / PAGE_SIZE }
-}
-
-/// Where the part of this program lies that devices use, physically. It stays where
-/// a loader has put it when the rest moves into another window.
-pub fn apart() -> PageRange {
-    let offset = apart_offset();
-    let start = PhysAddr(apart_window() + offset.start);
-    PageRange { start: Pfn::containing(start), pages: (offset.end - offset.start) / PAGE_SIZE }
-}
-
-/// That part's own place: whole pages, in bytes from a window's start.
-pub fn apart_offset() -> Range<u64> {
-    let from = |place: *const u8| place as u64 - KERNEL_BASE;
-    from(&raw const __apart_start)..from(&raw const __apart_end)
-}
-
-/// The window that this program was loaded into, by which that part is found.
-fn apart_window() -> u64 {
-    match APART_WINDOW.load(Relaxed) {
-        0 => start().0,
-        moved => moved,
-    }
-}
-
-/// Notes that all but that part is about to be copied to another window.
-pub fn leave_apart() {
-    APART_WINDOW.store(apart_window(), Relaxed);
 }
 
 /// How many pages behind the program are not the zeros that a loader puts
@@ -91,9 +57,7 @@ pub fn program() -> u64 {
 pub fn physical<T: ?Sized>(place: *const T) -> PhysAddr {
     let virtual_address = place.cast::<u8>() as u64;
     debug_assert!(virtual_address >= KERNEL_BASE);
-    let offset = virtual_address - KERNEL_BASE;
-    let window = if apart_offset().contains(&offset) { apart_window() } else { start().0 };
-    PhysAddr(window + offset)
+    PhysAddr(start().0 + (virtual_address - KERNEL_BASE))
 }
 
 /// The virtual addresses at which the parts of this program begin.

@@ -28,7 +28,6 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use boot::Boot;
-use core::convert::Infallible;
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::iommu::{self, Translating};
 use dormouse_drivers::platform::Platform;
@@ -162,8 +161,7 @@ impl Reader {
     }
 }
 
-/// What moves.
-static MOVING: Mutex<Option<(Reader, PutBack)>> = Mutex::new(None);
+static READER: Mutex<Option<Reader>> = Mutex::new(None);
 
 /// Wakes the old kernel, or ends as the fallback says.
 pub fn run(loader: Loader) -> ! {
@@ -185,8 +183,6 @@ pub fn run(loader: Loader) -> ! {
         env!("CARGO_PKG_VERSION"),
         window::range()
     );
-    // The rest is sent while the disk reads, or before an error is told.
-    console::hold();
     log::info!("time-stamp counter: {} MHz ({clock:?})", time::khz() / 1000);
     failure::reader(boot.fallback(), None);
     MACHINE.set_space(space);
@@ -196,18 +192,19 @@ pub fn run(loader: Loader) -> ! {
     MACHINE.use_ecam(&firmware.ecam);
     log::info!("{} devices were still writing into memory: stopped", quiet_all(&MACHINE));
     seed::gather();
-    wake_or_give_up(Reader { boot, firmware, found: None, passed_over: String::new() }, None)
+    wake_or_give_up(Reader { boot, firmware, found: None, passed_over: String::new() })
 }
 
 /// Goes on after the move: the tables are those of the entry code again.
 pub fn go_on() -> ! {
-    let space = MACHINE.take_space().map_or_else(AddressSpace::new, AddressSpace::anew);
-    MACHINE.set_space(in_use(space));
-    let Some((mut reader, put_back)) = MOVING.lock().take() else {
-        failure::fatal("the reader is lost")
-    };
-    let Err(error) = put_back.run(&mut reader);
-    wake_or_give_up(reader, Some(error))
+    MACHINE.set_space(own_tables());
+    // SAFETY: the former window was left with all devices quiet, and no driver
+    // came along.
+    unsafe { MACHINE.dma_release_all() };
+    let Some(reader) = READER.lock().take() else { failure::fatal("the reader is lost") };
+    MACHINE.use_ecam(&reader.firmware.ecam);
+    open_screen(&reader.boot);
+    wake_or_give_up(reader)
 }
 
 /// Draws on the screen that the entry found.
@@ -220,25 +217,17 @@ fn open_screen(boot: &Boot) {
 
 /// Page tables of our own, in use. Only while the entry code's are.
 fn own_tables() -> AddressSpace {
-    in_use(AddressSpace::new())
-}
-
-fn in_use(space: Result<AddressSpace, MapError>) -> AddressSpace {
-    match space.and_then(|mut space| space.activate().map(|()| space)) {
+    match AddressSpace::new().and_then(|mut space| space.activate().map(|()| space)) {
         Ok(space) => space,
         Err(error) => failure::unexpected(format_args!("{error}")),
     }
 }
 
-/// Tries one image after the other, the first of which may have `failed` already.
-fn wake_or_give_up(mut reader: Reader, mut failed: Option<Error>) -> ! {
+fn wake_or_give_up(mut reader: Reader) -> ! {
     let error = loop {
-        let error = match failed.take() {
-            Some(error) => error,
-            None => {
-                let Err(error) = wake(&mut reader);
-                error
-            }
+        let error = match wake(&mut reader) {
+            Ok(never) => match never {},
+            Err(error) => error,
         };
         log::error!("{}: {error}", failure::stage().name());
         let Some(older) = reader.pass_over(&error) else { break error };
@@ -257,7 +246,7 @@ fn wake_or_give_up(mut reader: Reader, mut failed: Option<Error>) -> ! {
     power::give_up(reader.boot.fallback(), reader.firmware.power.as_ref())
 }
 
-fn wake(reader: &mut Reader) -> Result<Infallible, Error> {
+fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
     MACHINE
         .with_space(|space| {
             let ram = reader.boot.memory(MemoryKind::Ram);
@@ -267,38 +256,31 @@ fn wake(reader: &mut Reader) -> Result<Infallible, Error> {
 
     failure::set_stage(Stage::Find);
     iommu::check(&MACHINE, &reader.firmware.iommus).map_err(Error::Iommu)?;
-    // SAFETY: no driver is alive: those of an image that was tried before are gone.
-    unsafe { MACHINE.dma_release_all() };
-    let mut scratch = ram::buffer(SCRATCH_BYTES)?;
-    let free = MACHINE.dma_mark();
-    let mut kept = None;
-    if reader.found.is_none() {
-        // SAFETY: as above.
-        let (found, open) = unsafe { find::images(&reader.mmio(), &mut scratch)? };
-        reader.found = Some(found.into());
-        kept = open;
-    }
-    let next = reader.found.as_ref().and_then(|found| found.front().cloned());
-    let found = next.ok_or(Error::NoImage)?;
-    let mut device = match kept {
-        Some((disk, device)) if disk == found.disk => device,
-        other => {
-            drop(other);
-            // SAFETY: what was opened to find the image is gone again.
-            unsafe { MACHINE.dma_release_to(free) };
-            open(&MACHINE, found.disk.controller, found.disk.unit)?
+    let next = match &reader.found {
+        Some(found) => found.front().cloned(),
+        None => {
+            // SAFETY: this is where the first driver is opened.
+            let found = unsafe { find::images(&reader.mmio())? };
+            reader.found.insert(found.into()).front().cloned()
         }
     };
+    let found = next.ok_or(Error::NoImage)?;
+    // SAFETY: all that were opened to find it, or to try another, are gone again.
+    unsafe { MACHINE.dma_release_all() };
+    let mut scratch = ram::buffer(SCRATCH_BYTES)?;
+    let mut device = open(&MACHINE, found.controller, found.unit)?;
     let opened = image::open(&mut device, found.start, &mut scratch)?;
     let plan = opened.plan()?;
 
     failure::set_stage(Stage::Check);
     log::info!(
-        "image of Linux {}, {}, {} MiB stored, on {} block {}",
+        "image of Linux {}, {}, {} MiB stored, on {:?} {} unit {} block {}",
         plan::text(&plan.kernel_release),
         InWords(&opened.header),
         opened.header.counts.stored >> 8,
-        found.disk,
+        found.controller.transport,
+        found.controller.address,
+        found.unit,
         found.start,
     );
     let stored_mib = opened.header.counts.stored >> 8;
@@ -322,34 +304,16 @@ fn wake(reader: &mut Reader) -> Result<Infallible, Error> {
     }
     match_depth(opened.jump_back.cr4 & CR4_LA57 != 0)?;
 
-    let to = plan.window();
-    let put_back = PutBack { device, opened, scratch };
-    if to == window::range() {
-        return put_back.run(reader);
+    if plan.window() != window::range() {
+        failure::set_stage(Stage::Move);
+        device.shutdown()?;
+        log::info!("moving to the image's window at {}", plan.window());
+        let to = plan.window();
+        *READER.lock() = Some(core::mem::replace(reader, Reader::nothing()));
+        screen::forget();
+        relocate::go(to)?;
     }
-    failure::set_stage(Stage::Move);
-    log::info!("moving to the image's window at {to}");
-    let reader = core::mem::replace(reader, Reader::nothing());
-    *MOVING.lock() = Some((reader, put_back));
-    relocate::go(to)
-}
-
-/// All that it takes to put an image back that was found good.
-struct PutBack {
-    device: Guarded,
-    opened: Opened,
-    scratch: Buffer,
-}
-
-// SAFETY: there is one processor, and it goes on with this where it left off.
-unsafe impl Send for PutBack {}
-
-impl PutBack {
-    /// Puts it back and jumps.
-    fn run(self, reader: &mut Reader) -> Result<Infallible, Error> {
-        let plan = self.opened.plan()?;
-        put_back(self.device, &self.opened, &plan, self.scratch, &reader.passed_over)
-    }
+    put_back(device, &opened, &plan, scratch, &reader.passed_over)
 }
 
 /// Reads everything into place and jumps.
@@ -359,10 +323,8 @@ fn put_back(
     plan: &CheckedPlan<'_>,
     mut scratch: Buffer,
     note: &str,
-) -> Result<Infallible, Error> {
+) -> Result<core::convert::Infallible, Error> {
     let header = &opened.header;
-    let mut ram =
-        MACHINE.with_space(|space| Ram::map(space, plan.memory())).ok_or(MapError::Full)??;
     device.grant(plan.extents().extents());
     let mut stream = Stream::new(&mut device, plan.extents())?;
     let attempts =
@@ -371,6 +333,8 @@ fn put_back(
         log::warn!("{} wake-ups of this image did not get to their end", attempts.begun - 1);
     }
 
+    let mut ram =
+        MACHINE.with_space(|space| Ram::map(space, plan.memory())).ok_or(MapError::Full)??;
     let mut observer = Observer::of_reader(plan, &header.counts);
     observer.stage(Stage::Read)?;
     let first_data_us = time::now_us();
@@ -378,7 +342,7 @@ fn put_back(
         runs: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
         chunks: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
     };
-    restore(&mut stream, &mut ram, plan, header, relocate::aside(), buffers, &mut observer)?;
+    restore(&mut stream, &mut ram, plan, header, window::range(), buffers, &mut observer)?;
     let data_us = time::now_us() - first_data_us;
     if plan.flags().contains(Flags::MEASURE) {
         let buffer = ram::buffer(TABLE_BUFFER_PAGES << 12)?;
@@ -386,11 +350,9 @@ fn put_back(
     }
     let data_done_us = time::now_us();
 
-    let aside = |page| relocate::aside().place_one(Pfn::containing(page)).address();
     // SAFETY: the mailbox's pages are in the plan's memory, all of it mapped, and
-    // outside the image's window, as the plan's check has seen; this is where they
-    // were read to.
-    unsafe { Mailbox::find(&plan.mailbox.map(aside), &plan.nonce) }
+    // outside the window, as the plan's check has seen.
+    let mailbox = unsafe { Mailbox::find(&plan.mailbox, &plan.nonce) }
         .ok_or(error::Error::Inconsistent("the mailbox did not come back"))?;
     let writers_log: Vec<u8> = image::read_log(&mut stream, &mut scratch, header).to_vec();
 
@@ -403,16 +365,6 @@ fn put_back(
         log::error!("{error}");
         quiet_all(&MACHINE);
     }
-    drop(device);
-    // SAFETY: the device is shut down, and the buffers are not used any more.
-    if let Err(error) = unsafe { relocate::come_back() } {
-        failure::unexpected(format_args!("{error}"));
-    }
-    // SAFETY: as above; now they are in their places.
-    let Some(mailbox) = (unsafe { Mailbox::find(&plan.mailbox, &plan.nonce) }) else {
-        // Nothing else would be where it belongs either.
-        failure::fatal("the old kernel's pages have not come to their places")
-    };
     let read = Statistics {
         first_data_us,
         data_us,
@@ -426,7 +378,6 @@ fn put_back(
         read.data_bytes >> 20,
         read.data_us / 1000
     );
-    console::release();
     power::platform::restore(&plan.power, &opened.jump_back.platform);
     mailbox.leave(Outcome::Woken, Stage::Jump, note);
     mailbox.leave_statistics(header.statistics, read, header.counts);
