@@ -15,3 +15,24 @@ pub fn run(command: &mut Command) -> Result<String, Error> {
     let outcome = format!("{}: {}", output.status, String::from_utf8_lossy(&words).trim());
     Err(Error::Program { command: line, outcome })
 }
+
+/// A word of a command line as a person types it in a shell.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_words_for_what_they_were() {
+        let of = ["-m", "path=/a,b", "", "two words", "it's"].map(quoted);
+        assert_eq!(of, ["-m", "path=/a,b", "''", "'two words'", r"'it'\''s'"]);
+    }
+}

@@ -1,6 +1,7 @@
 //! Runs programs in plain sight.
 
 use crate::error::Error;
+use dormouse_tests::host_program::quoted;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -67,13 +68,4 @@ fn line(command: &Command) -> String {
     let words = words.map(|word| quoted(&word.to_string_lossy()));
     let words: Vec<String> = environment.chain(words).collect();
     directory.unwrap_or_default() + &words.join(" ")
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.into()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }

@@ -21,7 +21,7 @@ pub(super) const FIRST_DISK: &str = "disk0";
 /// The log of the first serial port in a machine's folder.
 pub const SERIAL_LOG: &str = "serial.log";
 
-const QEMU: &str = "qemu-system-x86_64";
+pub(super) const QEMU: &str = "qemu-system-x86_64";
 
 /// How long QEMU may take to start, and to end once the guest has.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,7 +4,9 @@
 //! same [`Setup`] with another [`Boot`] gives the same devices in the same
 //! places.
 
+use super::machine::QEMU;
 use crate::error::Error;
+use crate::host_program::quoted;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -243,13 +245,8 @@ impl Setup {
     /// `folder`: the same machine, its console on the terminal.
     pub fn by_hand(&self, folder: &Path) -> String {
         let arguments = self.arguments(&Lines { sockets: None, folder });
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:+@%".contains(c);
-        let words = arguments.iter().map(|word| {
-            let word = word.to_string_lossy();
-            if word.chars().all(plain) { word.into() } else { format!("'{word}'") }
-        });
-        let words: Vec<String> =
-            std::iter::once("qemu-system-x86_64".into()).chain(words).collect();
+        let words = arguments.iter().map(|word| quoted(&word.to_string_lossy()));
+        let words: Vec<String> = std::iter::once(QEMU.into()).chain(words).collect();
         words.join(" ")
     }
 
