@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::fill::Fill;
-use crate::life::{Asleep, Life, Options};
+use crate::life::{Asleep, Life};
+use crate::options::Options;
 use crate::qemu::DiskKind;
 use dormouse_guest::protocol::Call;
 use serde::Serialize;

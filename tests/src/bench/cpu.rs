@@ -5,7 +5,8 @@ use super::measured::Steps;
 use super::report::Cost;
 use crate::error::Error;
 use crate::fill::Fill;
-use crate::life::{Life, Options};
+use crate::life::Life;
+use crate::options::Options;
 use crate::scenario;
 
 /// The steps that the writer's log tells apart. Waiting for a device takes

@@ -16,8 +16,8 @@ pub use report::{Ceiling, Cost, Goal, Native, Peer, Report, Scale, Start, Suspen
 use crate::artefacts::Artefacts;
 use crate::error::Error;
 use crate::kiosk::System;
-use crate::life::Options;
 use crate::main_job::Progress;
+use crate::options::Options;
 use crate::qemu::DiskKind;
 use std::path::PathBuf;
 

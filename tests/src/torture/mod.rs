@@ -15,8 +15,8 @@ pub use share::Share;
 
 use crate::artefacts::Artefacts;
 use crate::error::Error;
-use crate::life::Options;
 use crate::main_job::Progress;
+use crate::options::Options;
 use crate::qemu::DiskKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
