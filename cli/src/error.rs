@@ -5,6 +5,7 @@ use crate::exit::Exit;
 use crate::image_file::ImageError;
 use crate::linux::iomem::IomemError;
 use crate::preflight::Finding;
+use crate::processors::ONE_QUEUE;
 use crate::stamp::StampError;
 use crate::target::DeviceError;
 use dormouse_handoff::plan::PlanError;
@@ -97,6 +98,13 @@ pub enum Error {
     NoKexec,
     /// `kexec -l` failed; what it printed.
     KexecLoad(String),
+    /// A processor that has to be offline before the jump cannot be.
+    Processor {
+        /// Its number.
+        number: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The kernel did not jump.
     Jump(Errno),
     /// The machine's clock cannot wake it.
@@ -156,6 +164,7 @@ impl Error {
             Self::Busy => "wait until it has ended",
             Self::Hook { .. } => "see what it wants, or go without hooks with --no-hooks",
             Self::NoKexec => "install kexec-tools",
+            Self::Processor { .. } => ONE_QUEUE,
             Self::Jump(Errno::BUSY) => "some process would not freeze: `dmesg` names it",
             Self::Jump(_) => "`dmesg` may say more",
             Self::MailboxMoves(_) => "allow io_uring (sysctl kernel.io_uring_disabled=0)",
@@ -214,6 +223,9 @@ impl fmt::Display for Error {
             Self::Hook { path, how } => write!(f, "the hook {} {how}", path.display()),
             Self::NoKexec => write!(f, "the program `kexec` is not installed"),
             Self::KexecLoad(stderr) => write!(f, "kexec cannot load the writer: {stderr}"),
+            Self::Processor { number, source } => {
+                write!(f, "processor {number} cannot be taken offline: {source}")
+            }
             Self::Jump(errno) => write!(f, "the kernel did not jump into the writer: {errno}"),
             Self::NoAlarm { reason } => write!(f, "the machine cannot be woken by time: {reason}"),
             Self::MailboxMoves(n) => {
@@ -228,7 +240,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            Self::Io { source, .. } | Self::Processor { source, .. } => Some(source),
             Self::Call { errno, .. } | Self::Jump(errno) => Some(errno),
             Self::Power(error) => Some(error),
             _ => None,

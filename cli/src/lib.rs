@@ -10,6 +10,7 @@
 //! it can be tested anywhere.
 
 pub mod acpi;
+mod affinities;
 pub mod appliance;
 pub mod clock;
 pub mod commands;
@@ -34,6 +35,7 @@ pub mod output;
 pub mod picture;
 pub mod planner;
 pub mod preflight;
+mod processors;
 pub mod run_dir;
 pub mod screen;
 pub mod shrink;

@@ -106,6 +106,39 @@ fn a_swap_partition_is_swap_again_after_the_wake_up() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Linux's own threads write, frozen programs or not, and would keep it for ever from
+/// taking the last processor of a disk's queue offline (docs/doors.md).
+#[test]
+fn a_disk_that_linux_itself_writes_to_keeps_nobody_from_sleeping() -> Result<(), Failure> {
+    // As often as it can: each 10 ms, whatever is dirty.
+    const WRITE_BACK: [&str; 2] = ["dirty_writeback_centisecs", "dirty_expire_centisecs"];
+    const BUSY: &str = "> /busy; (while [ -e /busy ]; do \
+                        dd if=/dev/zero of=/mnt/busy bs=64k count=512; \
+                        done) > /dev/null 2>&1 &";
+    const NOT_BUSY: &str = "rm /busy; while pidof dd; do :; done";
+    // Runs all the time, on the second processor alone.
+    const BOUND: &str = "taskset -c 1 sh -c 'while :; do :; done' > /dev/null 2>&1 & echo $!";
+    let mut life = begin("linux-writes", Options { cpus: 4, ..Options::default() })?;
+    let before = life.fill(&Fill::light())?;
+    for setting in WRITE_BACK {
+        let path = format!("/proc/sys/vm/{setting}");
+        life.guest.call(Call::Write { path, contents: "1".into() })?;
+    }
+    let busy = life.guest.run(&["sh", "-c", BUSY])?;
+    life.logged(|_| scenario::said(&busy, 0, &[]))?;
+    let bound = life.guest.run(&["sh", "-c", BOUND])?.stdout;
+    let affinity = ["taskset", "-p", bound.trim()];
+    let before_sleep = life.guest.run(&affinity)?;
+    life.logged(|_| scenario::said(&before_sleep, 0, &["mask: 2"]))?;
+    let ran = life.guest.run(&["dormouse", "check"])?;
+    life.logged(|_| scenario::said(&ran, 0, &["all but one are offline around the sleep"]))?;
+    scenario::sleep_and_wake(&mut life, &before)?;
+    assert_eq!(life.guest.run(&affinity)?, before_sleep, "bound to another processor");
+    life.guest.run(&["sh", "-c", NOT_BUSY])?;
+    life.finish()?;
+    Ok(())
+}
+
 #[test]
 fn a_discarded_image_is_not_woken() -> Result<(), Failure> {
     let mut life = begin("discarded", Options::default())?;

@@ -9,12 +9,22 @@ fn round_trip(name: &str, options: Options) -> Result<(), Failure> {
 }
 
 /// A round trip, and before it the driver's exercise on the real device, of which
-/// one page cannot be read.
+/// one page cannot be read, and two ways to interrupt it while its queue is full: a
+/// key, after which the driver stops the device, and an NMI, after which nobody asks
+/// the driver.
 fn exercise_and_round_trip(name: &str, options: Options) -> Result<(), Failure> {
+    // A microvm delivers no NMI to the system.
+    let interruptions = match options.chipset {
+        Chipset::Microvm => &[scenario::KEY][..],
+        Chipset::Pc | Chipset::Q35 => &[scenario::KEY, scenario::NMI],
+    };
     let mut life = Life::begin(&Artefacts::from_environment()?, name, options)?;
     let before = life.fill(&Fill::light())?;
     exercise(&mut life)?;
     scenario::well(&mut life, &before)?;
+    for interruption in interruptions {
+        scenario::interrupt_writing(&mut life, &before, *interruption)?;
+    }
     scenario::sleep_and_wake(&mut life, &before)?;
     life.finish()?;
     Ok(())

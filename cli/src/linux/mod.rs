@@ -2,6 +2,7 @@
 //! none of which touches a file or trusts what it reads.
 
 pub mod consoles;
+pub mod cpu_list;
 pub mod iomem;
 pub mod kallsyms;
 pub mod kcore;

@@ -7,6 +7,7 @@ use crate::linux::kernel_config::{self, Setting, setting};
 use crate::mailbox::Mailbox;
 use crate::old_kernel::{KernelPageFlags, OldKernel};
 use crate::output;
+use crate::processors;
 use crate::system::System;
 use crate::window;
 use dormouse_handoff::plan::{MAX_VMCOREINFO, Methods, PowerFacts, Steps};
@@ -16,7 +17,7 @@ use dormouse_power::methods::Followed;
 
 /// Everything that depends on the machine alone.
 pub fn findings(system: &System) -> Vec<Finding> {
-    let mut findings = vec![memory_encryption(system), watchdogs(system)];
+    let mut findings = vec![memory_encryption(system), watchdogs(system), processors(system)];
     findings.extend(iommu(system));
     findings
 }
@@ -69,6 +70,20 @@ fn watchdogs(system: &System) -> Finding {
         format!("{name} resets the machine {timeout} s after it was fed last"),
         "stop the service that feeds it (systemd: RuntimeWatchdogSec=0)",
     )
+}
+
+/// Linux must come through its own suspend of processors.
+fn processors(system: &System) -> Finding {
+    let subject = "processors";
+    let Some(disk) = processors::disk_in_need(system) else {
+        return Finding::good(subject, "Linux takes them offline by itself");
+    };
+    let why = format!("{disk} (virtio-blk) has several queues, on which Linux could hang");
+    if processors::are_in_old_cpusets(system) {
+        let text = format!("{why}, and cpusets of cgroup v1 would lose processors taken offline");
+        return Finding::refused(subject, text, processors::ONE_QUEUE);
+    }
+    Finding::note(subject, format!("all but one are offline around the sleep: {why}"))
 }
 
 fn iommu(system: &System) -> Option<Finding> {

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Programs that Busybox plays.
-const APPLETS: [&str; 12] = [
-    "cat", "dmesg", "ifconfig", "ls", "mkswap", "mount", "ps", "sh", "swapoff", "swapon", "sync",
-    "umount",
+const APPLETS: [&str; 16] = [
+    "cat", "dd", "dmesg", "ifconfig", "ls", "mkswap", "mount", "pidof", "ps", "rm", "sh",
+    "swapoff", "swapon", "sync", "taskset", "umount",
 ];
 
 /// Programs of the host and the libraries that they load, at the same paths.
