@@ -122,14 +122,8 @@ impl<'a> LinuxPages<'a> {
         if !block.start.0.is_multiple_of(block.pages) || !self.space.memory().is_memory(*block) {
             return Some(false);
         }
-        for frame in block.start.0 + 1..block.end().0 {
-            let address = self.address_of(Pfn(frame), mem_map);
-            let page = self.layout.read(&mut self.space, address)?;
-            if !page.may_be_free(&self.layout)? {
-                return Some(false);
-            }
-        }
-        Some(true)
+        let second = self.address_of(Pfn(block.start.0 + 1), mem_map);
+        self.layout.may_all_be_free(&mut self.space, second, block.pages - 1)
     }
 
     fn is_broken_huge_page(&mut self, head: LinearAddr) -> bool {

@@ -156,6 +156,41 @@ impl PageLayout {
         Some(PageStruct { first, rest })
     }
 
+    /// Whether each of `count` page structures in a row, the first at `address`, may
+    /// be one of a free block.
+    ///
+    /// This is where most of the walk's time goes, as most of memory is free: so what
+    /// lies in one page is looked up once.
+    pub fn may_all_be_free(
+        &self,
+        space: &mut KernelSpace<'_>,
+        address: LinearAddr,
+        count: u64,
+    ) -> Option<bool> {
+        let (mut address, mut left) = (address, count);
+        while left > 0 {
+            let row = space.page(address)?.get(address.page_offset() as usize..)?;
+            let whole = (row.len() as u64 / self.bytes).min(left);
+            let looked_at = if whole > 0 && address.0.is_multiple_of(8) {
+                let mut structs = row.chunks_exact(self.bytes as usize).take(whole as usize);
+                if !structs
+                    .all(|first| PageStruct { first, rest: &[] }.may_be_free(self) == Some(true))
+                {
+                    return Some(false);
+                }
+                whole
+            } else {
+                if !self.read(space, address)?.may_be_free(self)? {
+                    return Some(false);
+                }
+                1
+            };
+            address = address.plus(looked_at * self.bytes);
+            left -= looked_at;
+        }
+        Some(true)
+    }
+
     /// Whether the head at `address` is that of a huge page with broken memory
     /// in it: only the head is marked then.
     pub fn is_broken_huge_page(
