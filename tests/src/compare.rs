@@ -101,6 +101,13 @@ impl ImageFile {
         Ok(found)
     }
 
+    /// How many of these pages an image in this state stores.
+    pub fn stored_in(&self, state: State, pages: PageRange) -> Result<u64, Error> {
+        let (_plan, runs) = self.plan_and_runs(state)?;
+        let stored = runs.iter().filter(|run| run.kind == RunKind::Stored as u32);
+        Ok(stored.filter_map(|run| run.range().intersection(&pages)).map(|part| part.pages).sum())
+    }
+
     /// The plan of an image in this state, and what became of the pages.
     pub(crate) fn plan_and_runs(&self, state: State) -> Result<(Words, Vec<Run>), Error> {
         let header = self.header(state)?;
