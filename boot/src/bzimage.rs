@@ -19,7 +19,7 @@ const ENTRY_64: u64 = 0x200;
 const SECTOR: u64 = 512;
 
 /// Offsets in the file.
-mod at {
+pub(crate) mod at {
     pub const SETUP_SECTORS: usize = 0x1f1;
     pub const PARAGRAPHS: usize = 0x1f4;
     pub const BOOT_FLAG: usize = 0x1fe;
@@ -37,11 +37,11 @@ mod at {
 }
 
 /// In `loadflags`: the kernel goes above 1 MiB.
-const LOADED_HIGH: u8 = 1;
+pub(crate) const LOADED_HIGH: u8 = 1;
 /// In `xloadflags`: there is a 64-bit entry.
-const KERNEL_64: u16 = 1;
+pub(crate) const KERNEL_64: u16 = 1;
 /// In `xloadflags`: what it is given may lie above 4 GiB.
-const ABOVE_4G: u16 = 2;
+pub(crate) const ABOVE_4G: u16 = 2;
 
 /// Why a kernel cannot be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,29 +179,10 @@ impl Kernel {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
+    use crate::models::head;
     use proptest::prelude::*;
-
-    /// The head of a kernel of `payload` bytes, as Linux 6.1 has it.
-    pub fn head(payload: u32) -> [u8; HEAD] {
-        let mut head = [0; HEAD];
-        head[at::SETUP_SECTORS] = 31;
-        head[at::PARAGRAPHS..][..4].copy_from_slice(&(payload / 16).to_le_bytes());
-        head[at::BOOT_FLAG..][..2].copy_from_slice(&[0x55, 0xaa]);
-        head[at::HEADER_END] = 0x6a;
-        head[at::MAGIC..][..4].copy_from_slice(b"HdrS");
-        head[at::VERSION..][..2].copy_from_slice(&0x020fu16.to_le_bytes());
-        head[at::LOAD_FLAGS] = LOADED_HIGH;
-        head[at::INITRD_MAX..][..4].copy_from_slice(&0x7fff_ffffu32.to_le_bytes());
-        head[at::ALIGNMENT..][..4].copy_from_slice(&0x20_0000u32.to_le_bytes());
-        head[at::RELOCATABLE] = 1;
-        head[at::EXTENDED_FLAGS] = (KERNEL_64 | ABOVE_4G) as u8;
-        head[at::COMMAND_LINE_MAX..][..4].copy_from_slice(&2047u32.to_le_bytes());
-        head[at::PREFERRED..][..8].copy_from_slice(&0x100_0000u64.to_le_bytes());
-        head[at::INIT_BYTES..][..4].copy_from_slice(&0x300_0000u32.to_le_bytes());
-        head
-    }
 
     fn changed(at: usize, bytes: &[u8]) -> Result<Kernel, KernelError> {
         let mut head = head(4096);

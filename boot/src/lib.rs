@@ -18,7 +18,10 @@ pub mod bytes;
 pub mod bzimage;
 pub mod command_line;
 pub mod disk;
+pub mod e820;
 pub mod fat;
+#[cfg(any(test, feature = "model"))]
+pub mod models;
 pub mod params;
 pub mod place;
 

@@ -227,7 +227,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 mod tests {
     use super::*;
     use crate::bytes::{u32_at, u64_at};
-    use crate::bzimage::tests::head;
+    use crate::models::head;
     use dormouse_handoff::units::{PageRange, PhysAddr};
 
     const BASE: u64 = 0x3f00_0000;

@@ -181,7 +181,7 @@ fn without(ranges: &[PageRange], taken: &[PageRange]) -> Vec<PageRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bzimage::tests::head;
+    use crate::models::head;
     use proptest::prelude::*;
 
     fn kernel(payload: u32) -> Kernel {

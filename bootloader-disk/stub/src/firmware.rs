@@ -3,18 +3,9 @@
 use alloc::vec::Vec;
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+use dormouse_boot::e820;
 use dormouse_boot::params::Range;
 use dormouse_handoff::units::{PAGE_SIZE, PageRange};
-
-/// E820 types (ACPI 6.5, 15.1).
-mod e820 {
-    pub const RAM: u32 = 1;
-    pub const RESERVED: u32 = 2;
-    pub const ACPI: u32 = 3;
-    pub const NVS: u32 = 4;
-    pub const UNUSABLE: u32 = 5;
-    pub const PERSISTENT: u32 = 7;
-}
 
 /// The RAM disk's bytes.
 pub fn ram_disk(info: &BootInfo) -> Option<&'static [u8]> {
@@ -50,18 +41,12 @@ pub fn usable(regions: &[MemoryRegion]) -> Vec<PageRange> {
     pages
 }
 
-/// What the loader itself used is RAM again once it is left. UEFI's types
-/// (UEFI 2.10, 7.2) become what Linux makes of them; memory of the boot services
-/// is usable by now.
+/// What the loader itself used is RAM again once it is left.
 fn kind(kind: MemoryRegionKind) -> u32 {
     match kind {
         MemoryRegionKind::Usable | MemoryRegionKind::Bootloader => e820::RAM,
         MemoryRegionKind::UnknownBios(kind) => kind,
-        MemoryRegionKind::UnknownUefi(1..=4 | 7) => e820::RAM,
-        MemoryRegionKind::UnknownUefi(8) => e820::UNUSABLE,
-        MemoryRegionKind::UnknownUefi(9) => e820::ACPI,
-        MemoryRegionKind::UnknownUefi(10) => e820::NVS,
-        MemoryRegionKind::UnknownUefi(14) => e820::PERSISTENT,
+        MemoryRegionKind::UnknownUefi(kind) => e820::of_uefi(kind),
         _ => e820::RESERVED,
     }
 }

@@ -1,7 +1,9 @@
 //! Appliances built and looked at with the reader's own eyes.
 
 use super::*;
+use dormouse_boot::bzimage::HEAD;
 use dormouse_boot::fat::Volume;
+use dormouse_boot::models;
 use dormouse_boot::{COMMAND_LINE, Disk, FOLDER, INITRD, KERNEL};
 use dormouse_handoff::image::{Header, State};
 use std::fs;
@@ -33,18 +35,8 @@ impl Bench {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let at = |name: &str| folder.path().join(name);
-        // A kernel as far as its header says (Linux Documentation/arch/x86/boot.rst).
-        let mut kernel = vec![7; 32 * 512 + 40960];
-        kernel[0x1f1..0x270].fill(0);
-        let mut put = |at: usize, bytes: &[u8]| kernel[at..at + bytes.len()].copy_from_slice(bytes);
-        put(0x1f1, &[31]);
-        put(0x1f4, &[0, 10, 0, 0]);
-        put(0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]);
-        put(0x202, b"HdrS\x0f\x02");
-        put(0x211, &[1]);
-        put(0x22c, &[0xff, 0xff, 0xff, 0x7f, 0, 0, 0x20, 0, 1, 21, 3, 0, 0xff, 7]);
-        put(0x258, &[0, 0, 0, 1]);
-        put(0x260, &[0, 0, 0, 3]);
+        let mut kernel = vec![7; models::SETUP_BYTES + 40960];
+        kernel[..HEAD].copy_from_slice(&models::head(40960));
         fs::write(at("bzImage"), kernel).unwrap();
         fs::write(at("initrd"), [3; 100_000]).unwrap();
         fs::write(at("root.squashfs"), [5; 5000]).unwrap();

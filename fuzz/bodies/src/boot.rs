@@ -3,6 +3,7 @@
 use crate::bytes::{Bytes, padded};
 use dormouse_boot::bzimage::{HEAD, Kernel};
 use dormouse_boot::fat::Volume;
+use dormouse_boot::models;
 use dormouse_boot::params::{Range, Told};
 use dormouse_boot::place::{Places, free};
 use dormouse_boot::{COMMAND_LINE, Disk, FOLDER, INITRD, KERNEL, command_line};
@@ -112,16 +113,7 @@ pub fn bzimage(data: &[u8]) {
 }
 
 pub fn bzimage_seeds() -> Vec<Vec<u8>> {
-    let mut head = vec![0; HEAD];
-    let mut put = |at: usize, bytes: &[u8]| head[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0x1f1, &[31]);
-    put(0x1f4, &[0, 1, 0, 0]);
-    put(0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]);
-    put(0x202, b"HdrS\x0f\x02");
-    put(0x211, &[1]);
-    put(0x22c, &[0xff, 0xff, 0xff, 0x7f, 0, 0, 0x20, 0, 1, 21, 3, 0, 0xff, 7]);
-    put(0x258, &[0, 0, 0, 1]);
-    put(0x260, &[0, 0, 0, 3]);
+    let mut head = models::head(4096).to_vec();
     head.extend((20480u64 << 16).to_le_bytes());
     head.extend((1u64 << 44).to_le_bytes());
     head.push(5);

@@ -6,6 +6,7 @@ use super::left::{Left, each};
 use super::{Loader, LoaderError};
 use crate::wake::boot::{Boot, FirmwareRange};
 use alloc::vec::Vec;
+use dormouse_boot::e820;
 use dormouse_boot::params::Uefi;
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 use uefi_raw::table::boot::{MemoryDescriptor, MemoryType};
@@ -106,7 +107,7 @@ pub fn add_memory_map(boot: &mut Boot, map: &[u8], stride: usize) {
         boot.add_range(FirmwareRange {
             start: PhysAddr(entry.start),
             bytes: entry.pages.saturating_mul(PAGE_SIZE),
-            kind: e820_kind(MemoryType(entry.kind)),
+            kind: e820::of_uefi(entry.kind),
         });
     }
 }
@@ -125,26 +126,4 @@ pub fn boot_services(uefi: &Uefi<'_>) -> Vec<PageRange> {
             pages: entry.pages.min(PageRange::MAX_PFN),
         })
         .collect()
-}
-
-/// The type that an operating system sees after the boot services are left:
-/// what Linux's own stub makes of it (`setup_e820` in
-/// drivers/firmware/efi/libstub/x86-stub.c; ACPI 6.5 table 15.6).
-fn e820_kind(kind: MemoryType) -> u32 {
-    const RAM: u32 = 1;
-    const RESERVED: u32 = 2;
-    const ACPI_TABLES: u32 = 3;
-    const ACPI_NVS: u32 = 4;
-    const UNUSABLE: u32 = 5;
-    match kind {
-        MemoryType::LOADER_CODE
-        | MemoryType::LOADER_DATA
-        | MemoryType::BOOT_SERVICES_CODE
-        | MemoryType::BOOT_SERVICES_DATA
-        | MemoryType::CONVENTIONAL => RAM,
-        MemoryType::ACPI_RECLAIM => ACPI_TABLES,
-        MemoryType::ACPI_NON_VOLATILE => ACPI_NVS,
-        MemoryType::UNUSABLE => UNUSABLE,
-        _ => RESERVED,
-    }
 }
