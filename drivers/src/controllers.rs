@@ -6,7 +6,6 @@ use crate::platform::Platform;
 use crate::queue::{BlockQueue, Cause, DeviceError};
 use crate::{ahci, last_resort, nvme, place::Place, virtio_blk};
 use alloc::boxed::Box;
-use alloc::vec;
 use alloc::vec::Vec;
 use dormouse_handoff::plan::{Address, PciAddress, Transport};
 use dormouse_handoff::units::PhysAddr;
@@ -21,15 +20,26 @@ const DRIVERS: &[Driver] = &[
 /// What opening a unit comes to.
 pub(crate) type Opened = Result<Box<dyn BlockQueue>, DeviceError>;
 
+/// The units of a controller that hold blocks: NVMe namespaces, AHCI ports with a
+/// disk; 0 alone for virtio-blk.
+pub enum Units<D> {
+    /// One alone, and it is ready: to open it costs no second reset.
+    One(u32, D),
+    /// None, or several. The controller is left as [`BlockQueue::shutdown`] would.
+    Closed(Vec<u32>),
+}
+
+/// What looking for units comes to.
+pub(crate) type Found = Result<Units<Box<dyn BlockQueue>>, DeviceError>;
+
 /// What a driver's module offers.
 pub(crate) struct Driver {
     /// How plan and image name it.
     pub transport: Transport,
     /// Whether a function is one of its controllers.
     pub claims: fn(&Function) -> bool,
-    /// The units of a controller that hold blocks. Leaves the controller as
-    /// [`BlockQueue::shutdown`] would.
-    pub units: fn(&'static dyn Platform, PciAddress) -> Result<Vec<u32>, DeviceError>,
+    /// Resets the controller and looks for its units.
+    pub units: fn(&'static dyn Platform, PciAddress) -> Found,
     /// Resets the controller and makes one unit ready.
     pub open: fn(&'static dyn Platform, PciAddress, u32) -> Opened,
 }
@@ -43,35 +53,48 @@ pub struct Controller {
     pub address: Address,
 }
 
-/// Every controller on PCI that a driver claims, in order of address; then those
-/// of `mmio`, where registers of virtio-mmio are said to be, that have a disk.
-pub fn find_controllers(platform: &'static dyn Platform, mmio: &[PhysAddr]) -> Vec<Controller> {
-    let on_pci = functions(platform).filter_map(|function| {
-        let driver = DRIVERS.iter().find(|driver| (driver.claims)(&function))?;
-        Some(Controller { transport: driver.transport, address: Address::Pci(function.address) })
-    });
+/// Takes the machine over from whoever had it before: no device on PCI reaches
+/// memory any more. How many were still allowed to, and every controller that a
+/// driver claims, in order of address; then those of `mmio`, where registers of
+/// virtio-mmio are said to be, that have a disk.
+///
+/// One walk for both: each asks all of PCI's buses, which takes milliseconds.
+pub fn take_over(platform: &'static dyn Platform, mmio: &[PhysAddr]) -> (usize, Vec<Controller>) {
+    let mut quieted = 0;
+    let mut found = Vec::new();
+    for function in functions(platform) {
+        quieted += usize::from(pci::quiet(platform, &function));
+        if let Some(driver) = DRIVERS.iter().find(|driver| (driver.claims)(&function)) {
+            let address = Address::Pci(function.address);
+            found.push(Controller { transport: driver.transport, address });
+        }
+    }
     let in_memory = mmio.iter().filter(|start| virtio_blk::is_mmio_disk(platform, **start));
-    let in_memory = in_memory.map(|start| Controller {
+    found.extend(in_memory.map(|start| Controller {
         transport: Transport::VirtioMmio,
         address: Address::Mmio(*start),
-    });
-    on_pci.chain(in_memory).collect()
+    }));
+    (quieted, found)
 }
 
-/// The controller's units that hold blocks: NVMe namespaces, AHCI ports with a
-/// disk; 0 alone for virtio-blk.
+/// The controller's units, the only one of them ready for use. Nothing may be
+/// written until the guard around it is granted extents.
 ///
 /// The controller is reset for this; no other driver of it may be alive.
 pub fn units(
     platform: &'static dyn Platform,
     controller: Controller,
-) -> Result<Vec<u32>, DeviceError> {
-    match controller.address {
+) -> Result<Units<Guarded>, DeviceError> {
+    let units = match controller.address {
         Address::Pci(address) => {
-            (driver_of(platform, controller.transport, address)?.units)(platform, address)
+            (driver_of(platform, controller.transport, address)?.units)(platform, address)?
         }
-        Address::Mmio(_) => Ok(vec![0]),
-    }
+        Address::Mmio(start) => Units::One(0, virtio_blk::open_mmio(platform, start)?),
+    };
+    Ok(match units {
+        Units::One(unit, device) => Units::One(unit, Guarded::new(device)),
+        Units::Closed(units) => Units::Closed(units),
+    })
 }
 
 /// Resets the controller and makes one of its units ready. Nothing may be

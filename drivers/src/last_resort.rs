@@ -1,6 +1,6 @@
-//! How the device in use is made to forget what it was told, when its driver
-//! cannot be asked: it may be in the middle of something when the program
-//! panics.
+//! How the devices in use are made to forget what they were told, when their
+//! drivers cannot be asked: they may be in the middle of something when the
+//! program panics.
 //!
 //! Bus mastering off is not enough then. The old kernel puts it back before its
 //! own driver resets the device, and what the device still has in flight would
@@ -55,35 +55,49 @@ enum Place {
 // SAFETY: device registers may be touched from wherever the program is.
 unsafe impl Send for Armed {}
 
-/// The device in use.
-static ARMED: Mutex<Option<Armed>> = Mutex::new(None);
+/// Most devices that are in use at once: the reader keeps one open while it looks
+/// at another.
+const MOST: usize = 2;
 
-/// Names `registers` as those of the device in use; until they are dropped.
+/// The devices in use.
+static ARMED: Mutex<[Option<Armed>; MOST]> = Mutex::new([const { None }; MOST]);
+
+/// Names `registers` as those of a device in use; until they are dropped. Where
+/// there are too many already, the last one's place is taken.
 pub fn arm(registers: &Mmio, reset: Reset) {
     let place = |offset| match reset.width {
         Width::Byte => registers.register(offset).map(Place::Byte),
         Width::Word => registers.register(offset).map(Place::Word),
     };
     let Some((register, answer)) = place(reset.register).zip(place(reset.answer)) else { return };
-    *ARMED.lock() = Some(Armed { register, value: reset.value, answer, busy: reset.busy });
+    let armed = Armed { register, value: reset.value, answer, busy: reset.busy };
+    let mut devices = ARMED.lock();
+    let free = devices.iter().position(Option::is_none).unwrap_or(MOST - 1);
+    devices[free] = Some(armed);
 }
 
 /// The registers that begin at `base` are about to go.
 pub fn disarm(base: NonNull<u8>, bytes: usize) {
-    let mut armed = ARMED.lock();
     let registers = base.as_ptr().addr()..base.as_ptr().addr() + bytes;
-    if armed.as_ref().is_some_and(|armed| registers.contains(&armed.register.address())) {
-        *armed = None;
+    for device in ARMED.lock().iter_mut() {
+        if device.as_ref().is_some_and(|armed| registers.contains(&armed.register.address())) {
+            *device = None;
+        }
     }
 }
 
-/// Resets the device in use, if there is one, and waits for that to be done.
+/// Resets the devices in use, if there are any, and waits for that to be done.
 /// Answers whether it is.
 pub fn reset(platform: &dyn Platform) -> bool {
     // Whoever was interrupted in here was about to begin or to end its use.
-    let Some(armed) = ARMED.try_lock().and_then(|mut armed| armed.take()) else { return true };
-    armed.register.write(armed.value);
-    wait_until(platform, LIMIT_MS, || armed.answer.read() & armed.busy == 0).is_ok()
+    let Some(mut devices) = ARMED.try_lock() else { return true };
+    let reset = |armed: &Armed| {
+        armed.register.write(armed.value);
+        wait_until(platform, LIMIT_MS, || armed.answer.read() & armed.busy == 0).is_ok()
+    };
+    // Each of them, whether or not the one before it answers.
+    let failed = devices.iter_mut().filter_map(Option::take).filter(|armed| !reset(armed));
+    failed.count() == 0
 }
 
 impl Place {
@@ -147,7 +161,16 @@ mod tests {
         assert_eq!(registers.read32(20), 0x0403_0001, "its neighbours are left alone");
 
         arm(&registers, by_bytes);
+        let others = Mmio::of_memory(64);
+        others.write32(20, 0x0403_0201);
+        arm(&others, by_bytes);
         drop(registers);
-        assert!(ARMED.lock().is_none(), "registers that are gone are still to be written");
+        assert!(reset(machine));
+        assert_eq!(others.read32(20), 0x0403_0001, "the one that was kept is not reset");
+
+        arm(&others, by_bytes);
+        drop(others);
+        let none = ARMED.lock().iter().all(Option::is_none);
+        assert!(none, "registers that are gone are still to be written");
     }
 }

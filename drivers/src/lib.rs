@@ -41,5 +41,5 @@ pub mod scatter;
 mod virtio_blk;
 pub mod wait;
 
-pub use controllers::{Controller, find_controllers, open, quiet_all, units};
+pub use controllers::{Controller, Units, open, quiet_all, take_over, units};
 pub use virtio_blk::{in_aml as mmio_in_aml, on_command_line as mmio_on_command_line};

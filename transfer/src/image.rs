@@ -202,7 +202,6 @@ pub fn open_in(
     state: State,
 ) -> Result<Opened, Error> {
     let geometry = device.geometry();
-    let serial = device.identity().serial.clone();
     // Until the plan is known, the image is taken to go on from its start: the
     // parts that are read here lie in the first extent.
     let page_blocks = PAGE_SIZE / u64::from(geometry.block_size);
@@ -230,17 +229,21 @@ pub fn open_in(
     let opened = Opened { header, jump_back, plan: words };
 
     let plan = opened.plan()?;
-    let first = plan.extents().extents()[0];
-    if first.start != start
-        || plan.target.device_blocks != geometry.blocks
-        || plan::text(&plan.target.serial) != serial
-    {
+    if plan.extents().extents()[0].start != start {
         return Err(Error::Elsewhere);
     }
+    check_disk(device, &plan)?;
     if plan.nonce != header.id || plan.memory_pages() != header.layout_pages {
         return Err(Error::Inconsistent("header and plan are of different images"));
     }
     Ok(opened)
+}
+
+/// Whether this is the disk that the plan's image was written to.
+pub fn check_disk(device: &dyn BlockQueue, plan: &CheckedPlan<'_>) -> Result<(), Error> {
+    let same = plan.target.device_blocks == device.geometry().blocks
+        && plan::text(&plan.target.serial) == device.identity().serial;
+    if same { Ok(()) } else { Err(Error::Elsewhere) }
 }
 
 /// Reads a piece of the image from its fixed offset. `None`: it is damaged.

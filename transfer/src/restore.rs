@@ -61,6 +61,9 @@ pub fn restore(
         }
         let (segments, owner) = (&slot.segments[..slot.count], slot.owner);
         stream.start(Direction::Read, layout.data.offset + offset, segments, owner)?;
+        if index == 0 {
+            observer.under_way();
+        }
         offset += u64::from(chunk.length);
         index += 1;
         slots.check_done(stream, memory)?;

@@ -46,8 +46,8 @@ pub trait Observer {
     /// Of `total` pages, so many have been dealt with. An error ends the attempt.
     fn progress(&mut self, so_far: &Counts, total: u64) -> Result<(), Error>;
 
-    /// The first data are on their way to the device. Called once, if there are
-    /// any.
+    /// The first data are on their way to or from the device. Called once, if
+    /// there are any.
     fn under_way(&mut self) {}
 
     /// Microseconds since the program was entered.

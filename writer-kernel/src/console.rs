@@ -3,8 +3,8 @@
 //! Every line goes to the line and to a bounded log in the window; from there
 //! the image and the mailbox take it. At 115200 baud a line of text takes several
 //! milliseconds, and under a hypervisor each byte is an exit: so on the way to the
-//! first write the lines are held in the log, and sent while the device works, or
-//! before an error is told.
+//! first write or read the lines are held in the log, and sent while the device
+//! works, or before an error is told.
 
 use crate::arch::time;
 use core::fmt::{self, Write};

@@ -15,7 +15,13 @@ const DMA_BYTES: usize = 720 << 10;
 #[repr(C, align(4096))]
 struct DmaArena([u8; DMA_BYTES]);
 
+// Nobody uses it while the program moves.
+#[unsafe(link_section = ".bss.anew")]
 static mut DMA: DmaArena = DmaArena([0; DMA_BYTES]);
+
+/// How much of the memory for devices is in use.
+#[derive(Clone, Copy)]
+pub struct DmaMark(usize);
 
 /// The one machine there is.
 pub struct Machine {
@@ -41,6 +47,21 @@ impl Machine {
     /// in the page tables that are in use.
     pub fn use_ecam(&self, regions: &[Ecam]) {
         self.with_space(|space| self.pci.use_memory(space, regions));
+    }
+
+    /// How much memory for devices is in use now.
+    pub fn dma_mark(&self) -> DmaMark {
+        DmaMark(*self.dma_used.lock())
+    }
+
+    /// Takes back what memory for devices was handed out since.
+    ///
+    /// # Safety
+    ///
+    /// No device and no driver uses that memory any more, nor anybody else.
+    pub unsafe fn dma_release_to(&self, mark: DmaMark) {
+        let mut used = self.dma_used.lock();
+        *used = mark.0.min(*used);
     }
 
     /// Works on the page tables in use; `None` before there are any.

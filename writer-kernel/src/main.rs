@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod arch;
 mod console;
+mod disks;
 mod entry;
 mod failure;
 mod finish;

@@ -33,7 +33,7 @@ pub struct Observer {
     log: Vec<u8>,
     /// `None` where there is no going back.
     keys: Option<Keys>,
-    /// The device has data to write, or has had.
+    /// The device has data to write or to read, or has had.
     under_way: bool,
 }
 

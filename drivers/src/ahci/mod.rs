@@ -25,7 +25,7 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
-use crate::controllers::{Driver, Opened};
+use crate::controllers::{Driver, Found, Opened, Units};
 use crate::dma::DmaBuffer;
 use crate::last_resort::{self, Reset, Width};
 use crate::pci::Endpoint;
@@ -61,25 +61,53 @@ pub(crate) const DRIVER: Driver = Driver {
     open,
 };
 
-fn units(platform: &'static dyn Platform, address: PciAddress) -> Result<Vec<u32>, DeviceError> {
-    let place = Place::controller("ahci", address);
-    let (endpoint, registers) =
-        map(platform, address).map_err(|cause| place.error("map registers", cause))?;
-    let disks = list_disks(platform, &endpoint, registers);
-    endpoint.stop_dma();
-    disks.map_err(|cause| place.error("list disks", cause))
+fn units(platform: &'static dyn Platform, address: PciAddress) -> Found {
+    let (endpoint, controller) = take_over(platform, address)?;
+    match list_disks(platform, &endpoint, &controller) {
+        Ok(disks) => {
+            if let [port] = disks[..] {
+                return Ok(Units::One(port, start(platform, address, endpoint, controller, port)?));
+            }
+            endpoint.stop_dma();
+            Ok(Units::Closed(disks))
+        }
+        Err(cause) => {
+            endpoint.stop_dma();
+            Err(Place::controller("ahci", address).error("list disks", cause))
+        }
+    }
 }
 
 fn open(platform: &'static dyn Platform, address: PciAddress, port: u32) -> Opened {
+    let (endpoint, controller) = take_over(platform, address)?;
+    start(platform, address, endpoint, controller, port)
+}
+
+fn take_over(
+    platform: &'static dyn Platform,
+    address: PciAddress,
+) -> Result<(Endpoint, Controller<Mmio>), DeviceError> {
     let place = Place::controller("ahci", address);
     let (endpoint, registers) =
         map(platform, address).map_err(|cause| place.error("map registers", cause))?;
-    let disk = Controller::take_over(platform, registers)
-        .map_err(|cause| place.error("take over", cause))
-        .and_then(|controller| {
-            Disk::start(platform, place.unit("port", port), endpoint, controller, port)
-        });
-    match disk {
+    match Controller::take_over(platform, registers) {
+        Ok(controller) => Ok((endpoint, controller)),
+        Err(cause) => {
+            endpoint.stop_dma();
+            Err(place.error("take over", cause))
+        }
+    }
+}
+
+fn start(
+    platform: &'static dyn Platform,
+    address: PciAddress,
+    endpoint: Endpoint,
+    controller: Controller<Mmio>,
+    port: u32,
+) -> Opened {
+    let place = Place::controller("ahci", address).unit("port", port);
+    match Disk::start(platform, place, endpoint, controller, port) {
         Ok(disk) => Ok(Box::new(disk)),
         Err(error) => {
             endpoint.stop_dma();
@@ -100,9 +128,8 @@ fn map(platform: &'static dyn Platform, address: PciAddress) -> Result<(Endpoint
 fn list_disks<R: Registers>(
     platform: &dyn Platform,
     endpoint: &Endpoint,
-    registers: R,
+    controller: &Controller<R>,
 ) -> Result<Vec<u32>, Cause> {
-    let controller = Controller::take_over(platform, registers)?;
     let memory =
         DmaBuffer::allocate(platform, LIST_BYTES + RECEIVED_BYTES).map_err(|_| Cause::Exhausted)?;
     let (list, received) = (memory.address(0), memory.address(LIST_BYTES));

@@ -23,7 +23,7 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
-use crate::controllers::{Driver, Opened};
+use crate::controllers::{Driver, Found, Opened, Units};
 use crate::last_resort::{self, Reset, Width};
 use crate::pci::Endpoint;
 use crate::place::Place;
@@ -31,7 +31,6 @@ use crate::platform::Platform;
 use crate::queue::{Cause, DeviceError};
 use crate::registers::{Mmio, Registers};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use controller::Controller;
 use dormouse_handoff::plan::{PciAddress, Transport};
 use namespace::Namespace;
@@ -58,13 +57,16 @@ const DOORBELLS: usize = 4;
 /// The least that any controller has: registers, and a page of doorbells.
 const LEAST_BYTES: usize = register::DOORBELLS + 4096;
 
-fn units(platform: &'static dyn Platform, address: PciAddress) -> Result<Vec<u32>, DeviceError> {
+fn units(platform: &'static dyn Platform, address: PciAddress) -> Found {
     let mut controller = bring_up(platform, address)?;
     let place = controller.place().clone();
     let namespaces =
         controller.active_namespaces().map_err(|cause| place.error("list namespaces", cause))?;
+    if let [nsid] = namespaces[..] {
+        return Ok(Units::One(nsid, Box::new(Namespace::open(controller, nsid)?)));
+    }
     controller.shut_down(true).map_err(|cause| place.error("shut down", cause))?;
-    Ok(namespaces)
+    Ok(Units::Closed(namespaces))
 }
 
 fn open(platform: &'static dyn Platform, address: PciAddress, nsid: u32) -> Opened {

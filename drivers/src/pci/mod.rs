@@ -26,15 +26,17 @@ use pci_types::{CommandRegister, HeaderType};
 /// way for others, and a bridge writes nothing by itself. Returns how many
 /// functions were quieted.
 pub fn quiet_all(platform: &dyn Platform) -> usize {
-    let mut quieted = 0;
-    for function in functions(platform) {
-        let is_bridge = function.header != HeaderType::Endpoint || function.class.is_bridge();
-        let live =
-            command::read(platform, function.address).contains(CommandRegister::BUS_MASTER_ENABLE);
-        if live && !is_bridge {
-            command::clear(platform, function.address, CommandRegister::BUS_MASTER_ENABLE);
-            quieted += 1;
-        }
+    functions(platform).filter(|function| quiet(platform, function)).count()
+}
+
+/// The same for one function: whether it was quieted.
+pub fn quiet(platform: &dyn Platform, function: &Function) -> bool {
+    let is_bridge = function.header != HeaderType::Endpoint || function.class.is_bridge();
+    let live =
+        command::read(platform, function.address).contains(CommandRegister::BUS_MASTER_ENABLE);
+    let quieted = live && !is_bridge;
+    if quieted {
+        command::clear(platform, function.address, CommandRegister::BUS_MASTER_ENABLE);
     }
     quieted
 }

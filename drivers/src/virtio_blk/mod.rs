@@ -20,14 +20,11 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
-use crate::controllers::{Driver, Opened};
+use crate::controllers::{Driver, Found, Opened, Units};
 use crate::pci::Endpoint;
 use crate::place::Place;
 use crate::platform::Platform;
-use crate::queue::DeviceError;
 use alloc::boxed::Box;
-use alloc::vec;
-use alloc::vec::Vec;
 use device::VirtioBlk;
 use dormouse_handoff::plan::{Address, PciAddress, Transport};
 use dormouse_handoff::units::PhysAddr;
@@ -49,8 +46,8 @@ const VENDOR: u16 = 0x1af4;
 const DEVICES: [u16; 2] = [0x1001, 0x1042];
 
 /// The device is its own unit.
-fn units(_: &'static dyn Platform, _: PciAddress) -> Result<Vec<u32>, DeviceError> {
-    Ok(vec![0])
+fn units(platform: &'static dyn Platform, address: PciAddress) -> Found {
+    Ok(Units::One(0, open(platform, address, 0)?))
 }
 
 fn open(platform: &'static dyn Platform, address: PciAddress, _unit: u32) -> Opened {

@@ -3,7 +3,7 @@
 use crate::bytes::Bytes;
 use crate::devices::machine;
 use dormouse_drivers::fakes::at;
-use dormouse_drivers::{find_controllers, open, pci, units};
+use dormouse_drivers::{open, take_over, units};
 use dormouse_handoff::plan::{Address, Plan, Step};
 use dormouse_handoff::screen::Framebuffer;
 use dormouse_handoff::units::PageRange;
@@ -83,8 +83,8 @@ pub fn pci(data: &[u8]) {
             machine.set_config(address, word as u16 * 4, value);
         }
     }
-    pci::quiet_all(machine);
-    for controller in find_controllers(machine, &[]) {
+    let (_quieted, controllers) = take_over(machine, &[]);
+    for controller in controllers {
         // Registers are not mapped here: this ends where they would be.
         let _ = units(machine, controller);
         assert!(open(machine, controller, 1).is_err());

@@ -42,8 +42,9 @@ const LARGE: u64 = 2 << 20;
 #[repr(C, align(4096))]
 struct Pool([PageTable; POOL]);
 
-// `doors.S` borrows it for the PVH door's first tables.
+// `doors.S` borrows it for the PVH door's first tables. Built anew after a move.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.anew")]
 static mut table_pool: Pool = Pool([const { PageTable::new() }; POOL]);
 
 /// Why something cannot be mapped.

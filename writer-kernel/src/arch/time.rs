@@ -158,7 +158,10 @@ fn is_plausible(khz: u64) -> bool {
 }
 
 /// Countdowns of the 8254 in a second.
-const COUNTDOWNS_PER_S: u64 = 500;
+///
+/// The longer one is the narrower its bounds, which are two looks at a port apart:
+/// at about a microsecond each, half a millisecond is good for half a percent.
+const COUNTDOWNS_PER_S: u64 = 2000;
 
 /// Between how many ticks something took.
 struct Took {

@@ -1,5 +1,6 @@
 //! The window: where this program lies, virtually and physically.
 
+use core::ops::Range;
 use dormouse_handoff::checksum;
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 
@@ -10,6 +11,8 @@ unsafe extern "C" {
     static window_base: u64;
     static __window_start: u8;
     static __window_end: u8;
+    static __anew_start: u8;
+    static __anew_end: u8;
     static __image_end: u8;
     static __rodata_start: u8;
     static __rodata_end: u8;
@@ -31,6 +34,14 @@ pub fn bytes() -> u64 {
 /// The window's frames.
 pub fn range() -> PageRange {
     PageRange { start: Pfn::containing(start()), pages: bytes() / PAGE_SIZE }
+}
+
+/// What a copy of this program has to have, in bytes from the window's start: all but
+/// what is made anew there (`.bss.anew`).
+pub fn lasting() -> [Range<u64>; 2] {
+    let offset = |place: *const u8| place as u64 - KERNEL_BASE;
+    let anew = offset(&raw const __anew_start)..offset(&raw const __anew_end);
+    [0..anew.start, anew.end..bytes()]
 }
 
 /// How many pages behind the program are not the zeros that a loader puts

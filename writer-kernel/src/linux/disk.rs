@@ -20,7 +20,7 @@ const DEPTH: u8 = 16;
 /// A disk that was opened.
 pub struct OpenDisk<'a> {
     device: &'a mut dyn BlockQueue,
-    buffer: Buffer,
+    buffer: &'a mut Buffer,
     /// Which piece of the disk the buffer holds, in buffers' lengths.
     held: Option<u64>,
 }
@@ -29,7 +29,7 @@ impl<'a> OpenDisk<'a> {
     /// Bytes that its buffer should have.
     pub const BUFFER_BYTES: usize = 64 << 10;
 
-    pub fn new(device: &'a mut dyn BlockQueue, buffer: Buffer) -> Self {
+    pub fn new(device: &'a mut dyn BlockQueue, buffer: &'a mut Buffer) -> Self {
         Self { device, buffer, held: None }
     }
 
@@ -117,7 +117,7 @@ impl OpenDisk<'_> {
         let extents = self.whole();
         let map = ExtentMap::new(&extents, geometry.block_size, geometry.blocks)?;
         let mut stream = Stream::new(self.device, map)?;
-        stream.read(offset, &mut self.buffer, bytes as usize)?;
+        stream.read(offset, self.buffer, bytes as usize)?;
         self.held = Some(piece);
         Ok(())
     }

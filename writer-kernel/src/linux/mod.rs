@@ -11,6 +11,7 @@ mod disk;
 
 use crate::arch::paging::{MapError, direct};
 use crate::arch::{time, window};
+use crate::disks::{self, Disk, Then};
 use crate::entry;
 use crate::machine::MACHINE;
 use crate::ram;
@@ -25,11 +26,13 @@ use dormouse_boot::fat::{Damage, Run, Volume};
 use dormouse_boot::params::{Range, Told};
 use dormouse_boot::place::{self, PlaceError, Places};
 use dormouse_boot::{COMMAND_LINE, FOLDER, INITRD, KERNEL};
+use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::platform::{Exhausted, Platform};
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
-use dormouse_drivers::{Controller, find_controllers, open, quiet_all, units};
+use dormouse_drivers::{Controller, quiet_all};
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::units::{Lba, PAGE_SIZE, PageRange, Pfn, PhysAddr};
+use dormouse_transfer::memory::Buffer;
 use dormouse_transfer::{error, partitions};
 
 /// Why Linux is not started.
@@ -131,44 +134,42 @@ struct Loaded {
 }
 
 /// Starts the first kernel that a boot partition of any disk has; the last
-/// reason where none can be started. `mmio` is where disks without a bus are.
+/// reason where none can be started.
 ///
 /// # Safety
 ///
 /// No driver is alive, and no memory for devices is in use.
-pub unsafe fn start(boot: &Boot, mmio: &[PhysAddr]) -> Result<Infallible, Error> {
+pub unsafe fn start(boot: &Boot, controllers: &[Controller]) -> Result<Infallible, Error> {
     let mut reason = Error::NoKernel;
     quiet_all(&MACHINE);
-    for controller in find_controllers(&MACHINE, mmio) {
-        // SAFETY: as the caller promises; what was opened below is gone again.
-        unsafe { MACHINE.dma_release_all() };
-        // What is wrong with it was said when images were looked for.
-        for unit in units(&MACHINE, controller).unwrap_or_default() {
-            // SAFETY: as above.
-            unsafe { MACHINE.dma_release_all() };
-            match from_unit(boot, controller, unit) {
-                Ok(Some(never)) => match never {},
-                Ok(None) => {}
-                Err(error) => {
-                    let Controller { transport, address } = controller;
-                    log::error!("Linux from {transport:?} {address} unit {unit}: {error}");
-                    reason = error;
-                }
-            }
-            quiet_all(&MACHINE);
+    // SAFETY: as the caller promises.
+    unsafe { MACHINE.dma_release_all() };
+    let mut buffer = ram::buffer(OpenDisk::BUFFER_BYTES)?;
+    let look = |disk: Disk, device: &mut Guarded| match from_disk(boot, device, &mut buffer) {
+        Ok(Some(never)) => match never {},
+        Ok(None) => Ok::<_, Infallible>(Then::Close),
+        Err(error) => {
+            log::error!("Linux from {disk}: {error}");
+            reason = error;
+            Ok(Then::Close)
         }
-    }
+    };
+    // SAFETY: as the caller promises; none but the buffer's memory is in use.
+    unsafe { disks::visit(controllers, look) };
+    quiet_all(&MACHINE);
     Err(reason)
 }
 
 /// Starts the kernel of the first boot partition on one disk; `None` where there
-/// is none. Ends with the disk's controller shut down.
-fn from_unit(boot: &Boot, controller: Controller, unit: u32) -> Result<Option<Infallible>, Error> {
-    let mut buffer = ram::buffer(OpenDisk::BUFFER_BYTES)?;
-    let mut device = open(&MACHINE, controller, unit)?;
+/// is none.
+fn from_disk(
+    boot: &Boot,
+    device: &mut Guarded,
+    buffer: &mut Buffer,
+) -> Result<Option<Infallible>, Error> {
     let block_size = u64::from(device.geometry().block_size);
-    let starts = partitions::possible_starts(&mut device, &mut buffer)?;
-    let mut disk = OpenDisk::new(&mut device, buffer);
+    let starts = partitions::possible_starts(device, buffer)?;
+    let mut disk = OpenDisk::new(device, buffer);
     let mut found = Ok(None);
     for Lba(start) in starts {
         match from_partition(boot, &mut disk, start.saturating_mul(block_size)) {
@@ -180,8 +181,9 @@ fn from_unit(boot: &Boot, controller: Controller, unit: u32) -> Result<Option<In
             Err(error) => found = Err(error),
         }
     }
+    let Some(loaded) = found? else { return Ok(None) };
     device.shutdown()?;
-    found?.map(|loaded| jump(boot, &loaded)).transpose()
+    jump(boot, &loaded).map(Some)
 }
 
 /// Loads the kernel of a boot partition; `None` where this is none.

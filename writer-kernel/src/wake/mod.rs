@@ -11,42 +11,37 @@
 pub mod boot;
 mod find;
 mod firmware;
+mod put_back;
 mod relocate;
 
 use crate::arch::paging::{AddressSpace, MapError};
 use crate::arch::{cpu, time, window};
 use crate::entry::{self, Loader};
 use crate::machine::MACHINE;
-use crate::mailbox::Mailbox;
-use crate::observer::Observer;
 use crate::power::Fallback;
-use crate::ram::{self, Ram};
-use crate::save::way_out;
+use crate::ram;
 use crate::screen;
 use crate::{console, failure, linux, power, seed};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use boot::Boot;
-use dormouse_drivers::guard::Guarded;
+use core::convert::Infallible;
 use dormouse_drivers::iommu::{self, Translating};
 use dormouse_drivers::platform::Platform;
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
-use dormouse_drivers::{mmio_on_command_line, open, quiet_all};
+use dormouse_drivers::{Controller, mmio_on_command_line, open, take_over};
 use dormouse_handoff::image::{Header, Kind};
-use dormouse_handoff::mailbox::{Outcome, Statistics};
 use dormouse_handoff::memory_map::MemoryKind;
-use dormouse_handoff::plan::{self, CheckedPlan, Flags, Stage};
-use dormouse_handoff::units::{PAGE_SIZE, Pfn, PhysAddr};
-use dormouse_screen::{Line, title};
-use dormouse_transfer::image::{self, Opened};
-use dormouse_transfer::memory::Buffer;
-use dormouse_transfer::restore::{Buffers, TABLE_BUFFER_PAGES, restore};
-use dormouse_transfer::save::{Observer as _, SCRATCH_BYTES};
-use dormouse_transfer::stream::Stream;
-use dormouse_transfer::{check, error, measure};
+use dormouse_handoff::plan::{self, Stage};
+use dormouse_handoff::units::{Pfn, PhysAddr};
+use dormouse_screen::title;
+use dormouse_transfer::image;
+use dormouse_transfer::save::SCRATCH_BYTES;
+use dormouse_transfer::{check, error};
 use find::Found;
 use firmware::Firmware;
+use put_back::{Good, show};
 use spin::Mutex;
 
 /// CR4.LA57: five levels of page tables (Intel SDM volume 3, 2.5).
@@ -124,6 +119,8 @@ impl From<dormouse_drivers::platform::Exhausted> for Error {
 struct Reader {
     boot: Boot,
     firmware: Firmware,
+    /// Where disks may be.
+    controllers: Vec<Controller>,
     /// The images that are still to be tried, the next one first; `None` before
     /// they were looked for.
     found: Option<VecDeque<Found>>,
@@ -132,10 +129,13 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(boot: Boot, firmware: Firmware, controllers: Vec<Controller>) -> Self {
+        Self { boot, firmware, controllers, found: None, passed_over: String::new() }
+    }
+
     /// What is left where a reader was.
     fn nothing() -> Self {
-        let (boot, firmware) = (Boot::new(PhysAddr(0)), Firmware::default());
-        Self { boot, firmware, found: None, passed_over: String::new() }
+        Self::new(Boot::new(PhysAddr(0)), Firmware::default(), Vec::new())
     }
 
     /// Takes the next image instead of the one that could not be woken; which
@@ -150,18 +150,10 @@ impl Reader {
         let _ = writeln!(self.passed_over, "generation {generation} was passed over: {error}");
         Some(next.header.generation)
     }
-
-    /// Where disks without a bus are said to be.
-    fn mmio(&self) -> Vec<PhysAddr> {
-        let mut mmio = mmio_on_command_line(self.boot.command_line());
-        mmio.extend(&self.firmware.mmio);
-        mmio.sort_unstable();
-        mmio.dedup();
-        mmio
-    }
 }
 
-static READER: Mutex<Option<Reader>> = Mutex::new(None);
+/// What moves.
+static MOVING: Mutex<Option<(Reader, Good)>> = Mutex::new(None);
 
 /// Wakes the old kernel, or ends as the fallback says.
 pub fn run(loader: Loader) -> ! {
@@ -183,6 +175,8 @@ pub fn run(loader: Loader) -> ! {
         env!("CARGO_PKG_VERSION"),
         window::range()
     );
+    // The rest is sent while the disk reads, or before an error is told.
+    console::hold();
     log::info!("time-stamp counter: {} MHz ({clock:?})", time::khz() / 1000);
     failure::reader(boot.fallback(), None);
     MACHINE.set_space(space);
@@ -190,9 +184,10 @@ pub fn run(loader: Loader) -> ! {
     let firmware = Firmware::read(&boot);
     failure::reader(boot.fallback(), firmware.power);
     MACHINE.use_ecam(&firmware.ecam);
-    log::info!("{} devices were still writing into memory: stopped", quiet_all(&MACHINE));
+    let (quieted, controllers) = take_over(&MACHINE, &mmio(&boot, &firmware));
+    log::info!("{quieted} devices were still writing into memory: stopped");
     seed::gather();
-    wake_or_give_up(Reader { boot, firmware, found: None, passed_over: String::new() })
+    wake_or_give_up(Reader::new(boot, firmware, controllers), None)
 }
 
 /// Goes on after the move: the tables are those of the entry code again.
@@ -201,10 +196,20 @@ pub fn go_on() -> ! {
     // SAFETY: the former window was left with all devices quiet, and no driver
     // came along.
     unsafe { MACHINE.dma_release_all() };
-    let Some(reader) = READER.lock().take() else { failure::fatal("the reader is lost") };
+    let Some((reader, good)) = MOVING.lock().take() else { failure::fatal("the reader is lost") };
     MACHINE.use_ecam(&reader.firmware.ecam);
     open_screen(&reader.boot);
-    wake_or_give_up(reader)
+    let Err(error) = good.go_on(&reader.passed_over);
+    wake_or_give_up(reader, Some(error))
+}
+
+/// Where disks without a bus are said to be.
+fn mmio(boot: &Boot, firmware: &Firmware) -> Vec<PhysAddr> {
+    let mut mmio = mmio_on_command_line(boot.command_line());
+    mmio.extend(&firmware.mmio);
+    mmio.sort_unstable();
+    mmio.dedup();
+    mmio
 }
 
 /// Draws on the screen that the entry found.
@@ -223,11 +228,15 @@ fn own_tables() -> AddressSpace {
     }
 }
 
-fn wake_or_give_up(mut reader: Reader) -> ! {
+/// Tries one image after the other, the first of which may have `failed` already.
+fn wake_or_give_up(mut reader: Reader, mut failed: Option<Error>) -> ! {
     let error = loop {
-        let error = match wake(&mut reader) {
-            Ok(never) => match never {},
-            Err(error) => error,
+        let error = match failed.take() {
+            Some(error) => error,
+            None => {
+                let Err(error) = wake(&mut reader);
+                error
+            }
         };
         log::error!("{}: {error}", failure::stage().name());
         let Some(older) = reader.pass_over(&error) else { break error };
@@ -237,16 +246,15 @@ fn wake_or_give_up(mut reader: Reader) -> ! {
         "nothing was brought back: `dormouse inspect` tells what lies on a disk, `dormouse \
          discard` gives up what sleeps there"
     );
-    let mmio = reader.mmio();
     // SAFETY: `wake` dropped every driver that it opened, after which no device
     // uses their memory.
-    let Err(not_started) = unsafe { linux::start(&reader.boot, &mmio) };
+    let Err(not_started) = unsafe { linux::start(&reader.boot, &reader.controllers) };
     log::error!("Linux is not started: {not_started}");
     screen::let_read(format_args!("{}: {error}", failure::stage().name()));
     power::give_up(reader.boot.fallback(), reader.firmware.power.as_ref())
 }
 
-fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
+fn wake(reader: &mut Reader) -> Result<Infallible, Error> {
     MACHINE
         .with_space(|space| {
             let ram = reader.boot.memory(MemoryKind::Ram);
@@ -256,36 +264,40 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
 
     failure::set_stage(Stage::Find);
     iommu::check(&MACHINE, &reader.firmware.iommus).map_err(Error::Iommu)?;
-    let next = match &reader.found {
-        Some(found) => found.front().cloned(),
-        None => {
-            // SAFETY: this is where the first driver is opened.
-            let found = unsafe { find::images(&reader.mmio())? };
-            reader.found.insert(found.into()).front().cloned()
-        }
-    };
-    let found = next.ok_or(Error::NoImage)?;
-    // SAFETY: all that were opened to find it, or to try another, are gone again.
+    // SAFETY: no driver is alive: those of an image that was tried before are gone.
     unsafe { MACHINE.dma_release_all() };
     let mut scratch = ram::buffer(SCRATCH_BYTES)?;
-    let mut device = open(&MACHINE, found.controller, found.unit)?;
+    let free = MACHINE.dma_mark();
+    let mut kept = None;
+    if reader.found.is_none() {
+        // SAFETY: as above.
+        let (found, open) = unsafe { find::images(&reader.controllers, &mut scratch)? };
+        reader.found = Some(found.into());
+        kept = open;
+    }
+    let next = reader.found.as_ref().and_then(|found| found.front().cloned());
+    let found = next.ok_or(Error::NoImage)?;
+    let mut device = match kept {
+        Some(device) => device,
+        None => {
+            // SAFETY: what was opened to find the image is gone again.
+            unsafe { MACHINE.dma_release_to(free) };
+            open(&MACHINE, found.disk.controller, found.disk.unit)?
+        }
+    };
     let opened = image::open(&mut device, found.start, &mut scratch)?;
     let plan = opened.plan()?;
 
     failure::set_stage(Stage::Check);
     log::info!(
-        "image of Linux {}, {}, {} MiB stored, on {:?} {} unit {} block {}",
+        "image of Linux {}, {}, {} MiB stored, on {} block {}",
         plan::text(&plan.kernel_release),
         InWords(&opened.header),
         opened.header.counts.stored >> 8,
-        found.controller.transport,
-        found.controller.address,
-        found.unit,
+        found.disk,
         found.start,
     );
-    let stored_mib = opened.header.counts.stored >> 8;
-    let release = plan::text(&plan.kernel_release);
-    screen::say(Line::Subject, format_args!("Linux {release}, {stored_mib} MiB"));
+    show(&opened.header, &plan);
     if plan.framebuffer.is_there() && plan.framebuffer != *reader.boot.framebuffer() {
         log::warn!("the screen is not set up as it was: a console there may show nothing");
     }
@@ -304,89 +316,23 @@ fn wake(reader: &mut Reader) -> Result<core::convert::Infallible, Error> {
     }
     match_depth(opened.jump_back.cr4 & CR4_LA57 != 0)?;
 
-    if plan.window() != window::range() {
-        failure::set_stage(Stage::Move);
-        device.shutdown()?;
-        log::info!("moving to the image's window at {}", plan.window());
-        let to = plan.window();
-        *READER.lock() = Some(core::mem::replace(reader, Reader::nothing()));
-        screen::forget();
-        relocate::go(to)?;
+    let to = plan.window();
+    let good = Good { disk: found.disk, opened };
+    if to == window::range() {
+        return good.put_back(device, scratch, &reader.passed_over);
     }
-    put_back(device, &opened, &plan, scratch, &reader.passed_over)
-}
-
-/// Reads everything into place and jumps.
-fn put_back(
-    mut device: Guarded,
-    opened: &Opened,
-    plan: &CheckedPlan<'_>,
-    mut scratch: Buffer,
-    note: &str,
-) -> Result<core::convert::Infallible, Error> {
-    let header = &opened.header;
-    device.grant(plan.extents().extents());
-    let mut stream = Stream::new(&mut device, plan.extents())?;
-    let attempts =
-        image::count_attempt(&mut stream, &mut scratch, header, plan.attempts, seed::renew)?;
-    if attempts.begun > 1 {
-        log::warn!("{} wake-ups of this image did not get to their end", attempts.begun - 1);
+    failure::set_stage(Stage::Move);
+    device.shutdown()?;
+    drop(device);
+    log::info!("moving to the image's window at {to}");
+    let moving = core::mem::replace(reader, Reader::nothing());
+    *MOVING.lock() = Some((moving, good));
+    screen::forget();
+    let Err(error) = relocate::go(to);
+    if let Some((stayed, _)) = MOVING.lock().take() {
+        *reader = stayed;
     }
-
-    let mut ram =
-        MACHINE.with_space(|space| Ram::map(space, plan.memory())).ok_or(MapError::Full)??;
-    let mut observer = Observer::of_reader(plan, &header.counts);
-    observer.stage(Stage::Read)?;
-    let first_data_us = time::now_us();
-    let buffers = Buffers {
-        runs: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
-        chunks: ram::buffer(TABLE_BUFFER_PAGES << 12)?,
-    };
-    restore(&mut stream, &mut ram, plan, header, window::range(), buffers, &mut observer)?;
-    let data_us = time::now_us() - first_data_us;
-    if plan.flags().contains(Flags::MEASURE) {
-        let buffer = ram::buffer(TABLE_BUFFER_PAGES << 12)?;
-        measure::restoring(&mut stream, header, buffer, &observer)?;
-    }
-    let data_done_us = time::now_us();
-
-    // SAFETY: the mailbox's pages are in the plan's memory, all of it mapped, and
-    // outside the window, as the plan's check has seen.
-    let mailbox = unsafe { Mailbox::find(&plan.mailbox, &plan.nonce) }
-        .ok_or(error::Error::Inconsistent("the mailbox did not come back"))?;
-    let writers_log: Vec<u8> = image::read_log(&mut stream, &mut scratch, header).to_vec();
-
-    observer.stage(Stage::Consume)?;
-    image::consume(&mut stream, &mut scratch, header, &attempts)?;
-    failure::set_stage(Stage::Jump);
-    if let Err(error) = device.shutdown() {
-        // The image is used up: the only way on is forward. The old kernel resets
-        // the controller; until then it must not write into memory.
-        log::error!("{error}");
-        quiet_all(&MACHINE);
-    }
-    let read = Statistics {
-        first_data_us,
-        data_us,
-        finish_us: time::now_us() - data_done_us,
-        data_bytes: header.data_length,
-        meta_bytes: (header.runs.pages + header.chunks.pages) * PAGE_SIZE,
-        walk_us: 0,
-    };
-    log::info!(
-        "{} MiB read in {} ms; jumping into the old kernel",
-        read.data_bytes >> 20,
-        read.data_us / 1000
-    );
-    power::platform::restore(&plan.power, &opened.jump_back.platform);
-    mailbox.leave(Outcome::Woken, Stage::Jump, note);
-    mailbox.leave_statistics(header.statistics, read, header.counts);
-    mailbox.update(|head| {
-        head.woken_before = attempts.woken;
-        seed::leave(head);
-    });
-    mailbox.leave_log(&writers_log);
-    failure::leave(way_out(&opened.jump_back))
+    Err(error)
 }
 
 /// What kind of image it is, in words.

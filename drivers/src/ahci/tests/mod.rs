@@ -81,7 +81,8 @@ impl Bench {
 
     fn list(&self) -> Vec<u32> {
         let endpoint = Endpoint::enable(self.machine, ADDRESS).unwrap();
-        list_disks(self.machine, &endpoint, self.model).unwrap()
+        let controller = Controller::take_over(self.machine, self.model).unwrap();
+        list_disks(self.machine, &endpoint, &controller).unwrap()
     }
 }
 
