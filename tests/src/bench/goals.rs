@@ -1,6 +1,6 @@
 //! What has to be shown, held against what was measured.
 
-use super::report::{Goal, Peer, Report, Start};
+use super::report::{Goal, PeerFigures, Report, Start, StartFigures};
 
 impl Report {
     /// Judges what the report has so far.
@@ -21,7 +21,8 @@ impl Report {
             }
         }
         for ours in self.peers.iter().filter(|peer| peer.system == "dormouse") {
-            goals.extend(self.against_peers(ours));
+            let figures = ours.outcome.figures.iter();
+            goals.extend(figures.flat_map(|figures| self.against_peers(ours.memory_mib, figures)));
         }
         let largest = self.scale.iter().max_by_key(|row| row.window_kib);
         goals.extend(largest.map(|row| Goal {
@@ -30,13 +31,14 @@ impl Report {
             met: row.window_kib <= 4096,
         }));
         for ours in self.starts.iter().filter(|start| start.way == "dormouse") {
-            goals.extend(self.against_starts(ours));
+            let figures = ours.outcome.figures.iter();
+            goals.extend(figures.flat_map(|figures| self.against_starts(ours, figures)));
         }
         self.goals = goals;
     }
 
-    fn against_starts(&self, ours: &Start) -> Vec<Goal> {
-        let Start { machine, system, .. } = ours;
+    fn against_starts(&self, row: &Start, ours: &StartFigures) -> Vec<Goal> {
+        let Start { machine, system, .. } = row;
         let own = (ours.reader_s + ours.reading_s) / ours.reading_s;
         let mut goals = vec![Goal {
             what: format!("{machine}, {system}: reader entered to the jump in 1.15 × the reading"),
@@ -46,7 +48,7 @@ impl Report {
         let cold = self.starts.iter().find(|start| {
             start.machine == *machine && start.system == *system && start.way == "cold boot"
         });
-        if let Some(cold) = cold {
+        if let Some(cold) = cold.and_then(|start| start.outcome.figures.as_ref()) {
             let ratio = cold.total_s / ours.total_s;
             goals.push(Goal {
                 what: format!("{machine}, {system}: answers 5 times sooner than after a cold boot"),
@@ -57,10 +59,10 @@ impl Report {
         goals
     }
 
-    fn against_peers(&self, ours: &Peer) -> Vec<Goal> {
-        let size = ours.memory_mib;
+    fn against_peers(&self, size: u64, ours: &PeerFigures) -> Vec<Goal> {
         let named = |name: &str| {
-            self.peers.iter().find(|peer| peer.system == name && peer.memory_mib == size)
+            let peer = self.peers.iter().find(|p| p.system == name && p.memory_mib == size)?;
+            peer.outcome.figures.as_ref()
         };
         let at_most = |what: &str, ms: f64, most: f64| Goal {
             what: format!("{size} MiB: {what} in at most {most:.0} ms"),

@@ -11,7 +11,10 @@ mod scale;
 mod starts;
 mod ways;
 
-pub use report::{Ceiling, Cost, Goal, Native, Peer, Report, Scale, Start, Suspend};
+pub use report::{
+    Ceiling, Cost, Goal, Native, Outcome, Peer, PeerFigures, Report, Scale, Start, StartFigures,
+    Suspend,
+};
 
 use crate::artefacts::Artefacts;
 use crate::error::Error;

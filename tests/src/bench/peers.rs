@@ -2,7 +2,7 @@
 //! machine, disk and contents of memory for each.
 
 use super::Bench;
-use super::report::Peer;
+use super::report::{Outcome, Peer, PeerFigures};
 use crate::error::Error;
 use crate::fill::Fill;
 use crate::initramfs;
@@ -40,24 +40,25 @@ impl Bench<'_> {
                 continue;
             }
             let step = |words: &str| self.step(&format!("peers, {memory_mib} MiB: {words}"));
+            let row = |system: &str, outcome| Peer { system: system.into(), memory_mib, outcome };
             let options = Options { memory_mib, sampled: true, allocated: true, ..self.options() };
             let fill = Fill::for_memory(1 << 30);
             step("dormouse");
-            all.push(self.dormouse(options.clone(), &fill)?);
+            all.push(row("dormouse", self.dormouse(options.clone(), &fill)?.into()));
             let stock = Some(self.artefacts.distribution_kernel()?);
             let options = Options { kernel: stock, ..options };
-            step("swsusp, uncompressed");
-            all.push(self.swsusp(&options, &fill, false)?);
-            step("swsusp, compressed");
-            all.push(self.swsusp(&options, &fill, true)?);
+            for (name, compressed) in [("swsusp-nocompress", false), ("swsusp", true)] {
+                step(name);
+                let measured = self.swsusp(name, &options, &fill, compressed);
+                all.push(row(name, Outcome::of_peer(measured)));
+            }
             step("kdump");
-            all.push(self.kdump(options, &fill)?);
+            all.push(row("kdump", Outcome::of_peer(self.kdump(options, &fill))));
         }
         Ok(all)
     }
 
-    fn dormouse(&self, options: Options, fill: &Fill) -> Result<Peer, Error> {
-        let memory_mib = options.memory_mib;
+    fn dormouse(&self, options: Options, fill: &Fill) -> Result<PeerFigures, Error> {
         let mut life = Life::begin_bare(self.artefacts, "peer-dormouse", options)?;
         let before = life.fill(fill)?;
         let asleep = scenario::sleep(&mut life, &[])?;
@@ -68,39 +69,42 @@ impl Bench<'_> {
         life.finish()?;
         let Sleep { first_write_ms, write_mb_s, .. } = Sleep::new(&header, 0.0);
         let seen = Seen::of(&asleep.samples, asleep.asked, asleep.off)?;
-        Ok(Peer {
+        Ok(PeerFigures {
             stored_bytes: header.counts.stored * 4096,
             first_write_ms,
             write_mb_s,
             read_mb_s: Some(said.read.bytes_per_second / 1e6),
             start_to_userland_s: Some((awake.answered - awake.started).as_secs_f64()),
             reserved_mib: (header.counts.window * 4096) >> 20,
-            ..seen.peer("dormouse", memory_mib)
+            ..seen.figures()
         })
     }
 
-    fn swsusp(&self, options: &Options, fill: &Fill, compressed: bool) -> Result<Peer, Error> {
+    fn swsusp(
+        &self,
+        name: &str,
+        options: &Options,
+        fill: &Fill,
+        compressed: bool,
+    ) -> Result<PeerFigures, Error> {
         let options = swsusp::options(options, compressed);
-        let name = if compressed { "swsusp" } else { "swsusp-nocompress" };
-        let memory_mib = options.memory_mib;
         let life = Life::begin_bare(self.artefacts, &format!("peer-{name}"), options)?;
         let (took, Asleep { asked, off, samples, .. }) = swsusp::measure(life, fill)?;
         let seen = Seen::of(&samples, asked, off)?;
-        Ok(Peer {
+        Ok(PeerFigures {
             stored_bytes: took.stored_bytes,
             first_write_ms: seen.trigger_to_first_ms,
             write_mb_s: took.write_mb_s,
             read_mb_s: Some(took.read_mb_s),
             start_to_userland_s: Some(took.start_to_userland_s),
             reserved_mib: took.stored_bytes >> 20,
-            ..seen.peer(name, memory_mib)
+            ..seen.figures()
         })
     }
 
     /// Debian's kernel crashes into another one of the same, whose userland is
     /// nothing but makedumpfile.
-    fn kdump(&self, options: Options, fill: &Fill) -> Result<Peer, Error> {
-        let memory_mib = options.memory_mib;
+    fn kdump(&self, options: Options, fill: &Fill) -> Result<PeerFigures, Error> {
         let folder = self.artefacts.fresh_run("peer-kdump-files")?;
         let dumping = folder.join("initramfs");
         initramfs::write_for_dump(self.artefacts, &dumping)?;
@@ -131,12 +135,12 @@ impl Bench<'_> {
         }
         let seen = Seen::of(&ended.samples, crashed, ended.at)?;
         life.abandon()?;
-        Ok(Peer {
+        Ok(PeerFigures {
             stored_bytes: seen.bytes,
             first_write_ms: seen.trigger_to_first_ms,
             write_mb_s: rate(seen.bytes, (seen.writing_s * 1e6) as u64),
             reserved_mib: CRASH_KERNEL_MIB,
-            ..seen.peer("kdump", memory_mib)
+            ..seen.figures()
         })
     }
 }
@@ -182,11 +186,9 @@ impl Seen {
         })
     }
 
-    /// A row with what was seen; what else is known comes on top.
-    fn peer(self, system: &str, memory_mib: u64) -> Peer {
-        Peer {
-            system: system.into(),
-            memory_mib,
+    /// A row's figures by what was seen; what else is known comes on top.
+    fn figures(self) -> PeerFigures {
+        PeerFigures {
             stored_bytes: self.bytes,
             written_bytes: self.bytes,
             first_write_ms: self.trigger_to_first_ms,

@@ -65,6 +65,33 @@ pub struct Ceiling {
     pub linux_read_mb_s: f64,
 }
 
+/// What a row has to tell. Of the two, one is null.
+///
+/// Where dormouse fails, so does the run: there is no such row of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome<T> {
+    /// What was measured.
+    pub figures: Option<T>,
+    /// Why nothing was.
+    pub failed: Option<String>,
+}
+
+impl<T> Outcome<T> {
+    /// Of another system, whose failure is its own affair.
+    pub(super) fn of_peer(measured: Result<T, Error>) -> Self {
+        match measured {
+            Ok(figures) => Self::from(figures),
+            Err(error) => Self { figures: None, failed: Some(error.reason().to_string()) },
+        }
+    }
+}
+
+impl<T> From<T> for Outcome<T> {
+    fn from(figures: T) -> Self {
+        Self { figures: Some(figures), failed: None }
+    }
+}
+
 /// One way to get memory to disk, and back.
 #[derive(Clone, Debug, Serialize)]
 pub struct Peer {
@@ -72,6 +99,14 @@ pub struct Peer {
     pub system: String,
     /// Memory of the guest.
     pub memory_mib: u64,
+    /// How it did.
+    #[serde(flatten)]
+    pub outcome: Outcome<PeerFigures>,
+}
+
+/// How one way to get memory to disk, and back, did.
+#[derive(Clone, Debug, Serialize)]
+pub struct PeerFigures {
     /// Bytes of memory that were put away.
     pub stored_bytes: u64,
     /// Bytes that the disk was given for that.
@@ -162,6 +197,14 @@ pub struct Start {
     pub system: String,
     /// `cold boot`, `cold, reader`, `swsusp`, `dormouse`.
     pub way: String,
+    /// How it did.
+    #[serde(flatten)]
+    pub outcome: Outcome<StartFigures>,
+}
+
+/// How long it took from power-on to the first answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct StartFigures {
     /// Seconds from QEMU's start to the first answer; what follows adds up to it.
     pub total_s: f64,
     /// Until the reader's first word; part of `kernel_s` where there is no reader.

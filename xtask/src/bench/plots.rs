@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::shell;
-use dormouse_tests::bench::{Peer, Report, Start};
+use dormouse_tests::bench::{Peer, PeerFigures, Report, StartFigures};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -44,13 +44,20 @@ pub fn draw(report: &Report, folder: &Path) -> Result<(), Error> {
         draw("ceiling", &|area| ceiling(report, area))?;
     }
     for memory_mib in sizes(&report.peers) {
-        let peers: Vec<&Peer> =
-            report.peers.iter().filter(|peer| peer.memory_mib == memory_mib).collect();
-        draw(&format!("writing-{memory_mib}"), &|area| writing(&peers, area))?;
-        draw(&format!("phases-{memory_mib}"), &|area| phases(&peers, area))?;
+        let of_size = report.peers.iter().filter(|peer| peer.memory_mib == memory_mib);
+        let peers: Vec<(&str, &PeerFigures)> = of_size
+            .filter_map(|peer| Some((&*peer.system, peer.outcome.figures.as_ref()?)))
+            .collect();
+        draw(&format!("writing-{memory_mib}"), &|area| writing(memory_mib, &peers, area))?;
+        draw(&format!("phases-{memory_mib}"), &|area| phases(memory_mib, &peers, area))?;
     }
-    if !report.starts.is_empty() {
-        draw("starts", &|area| starts(&report.starts, area))?;
+    let measured = report.starts.iter().filter_map(|row| {
+        let name = format!("{}, {}, {}", row.machine, row.system, row.way);
+        Some((name, row.outcome.figures.as_ref()?))
+    });
+    let measured: Vec<(String, &StartFigures)> = measured.collect();
+    if !measured.is_empty() {
+        draw("starts", &|area| starts(&measured, area))?;
     }
     if !report.scale.is_empty() {
         draw("scale", &|area| scale(report, area))?;
@@ -115,12 +122,11 @@ fn ceiling(report: &Report, area: &Area<'_>) -> Drawn {
 }
 
 /// Megabytes on the disk against time since the command.
-fn writing(peers: &[&Peer], area: &Area<'_>) -> Drawn {
-    let points = || peers.iter().flat_map(|peer| &peer.progress);
+fn writing(memory_mib: u64, peers: &[(&str, &PeerFigures)], area: &Area<'_>) -> Drawn {
+    let points = || peers.iter().flat_map(|(_, peer)| &peer.progress);
     let end = points().fold(0.0, |end: f64, (x, _)| end.max(*x));
     let top = points().fold(0.0, |top: f64, (_, y)| top.max(*y));
-    let memory = peers.first().map_or(0, |peer| peer.memory_mib);
-    let caption = format!("From the command to power off, {memory} MiB of memory");
+    let caption = format!("From the command to power off, {memory_mib} MiB of memory");
     let mut chart = ChartBuilder::on(area)
         .caption(caption, (FONT, TITLE))
         .margin(12)
@@ -134,9 +140,9 @@ fn writing(peers: &[&Peer], area: &Area<'_>) -> Drawn {
         .y_desc("MB written")
         .label_style((FONT, LABEL))
         .draw()?;
-    for (peer, colour) in peers.iter().zip(COLOURS) {
+    for ((system, peer), colour) in peers.iter().zip(COLOURS) {
         let line = LineSeries::new(peer.progress.iter().copied(), colour.stroke_width(3));
-        let name = format!("{}: off after {:.1} s", peer.system, peer.trigger_to_off_s);
+        let name = format!("{system}: off after {:.1} s", peer.trigger_to_off_s);
         chart.draw_series(line)?.label(name).legend(square(colour));
         let off = peer.progress.last().copied();
         chart.draw_series(off.map(|at| Circle::new(at, 5, colour.filled())))?;
@@ -145,32 +151,31 @@ fn writing(peers: &[&Peer], area: &Area<'_>) -> Drawn {
 }
 
 /// Seconds for going to sleep and for waking.
-fn phases(peers: &[&Peer], area: &Area<'_>) -> Drawn {
-    let waking = |peer: &Peer| peer.start_to_userland_s.unwrap_or(0.0);
-    let end = peers.iter().fold(0.0, |end: f64, peer| end.max(peer.trigger_to_off_s));
-    let end = peers.iter().fold(end, |end: f64, peer| end.max(waking(peer)));
-    let memory = peers.first().map_or(0, |peer| peer.memory_mib);
+fn phases(memory_mib: u64, peers: &[(&str, &PeerFigures)], area: &Area<'_>) -> Drawn {
+    let waking = |peer: &PeerFigures| peer.start_to_userland_s.unwrap_or(0.0);
+    let end = peers.iter().fold(0.0, |end: f64, (_, peer)| end.max(peer.trigger_to_off_s));
+    let end = peers.iter().fold(end, |end: f64, (_, peer)| end.max(waking(peer)));
     let mut chart = rows_of_bars(
         area,
-        &format!("Going to sleep and waking, {memory} MiB of memory"),
+        &format!("Going to sleep and waking, {memory_mib} MiB of memory"),
         170,
         end,
         peers.len(),
     )?;
-    let sleeping = |peer: &Peer| peer.trigger_to_off_s;
+    let sleeping = |peer: &PeerFigures| peer.trigger_to_off_s;
     let series = [
-        ("command to power off", COLOURS[0], &sleeping as &dyn Fn(&Peer) -> f64),
+        ("command to power off", COLOURS[0], &sleeping as &dyn Fn(&PeerFigures) -> f64),
         ("start to woken userland", COLOURS[1], &waking),
     ];
     let top = peers.len() as f64;
     for (at, (name, colour, value)) in series.into_iter().enumerate() {
         let middle = |i: usize| top - i as f64 - 0.32 - at as f64 * 0.36;
-        let bars = peers.iter().enumerate().map(|(i, peer)| {
+        let bars = peers.iter().enumerate().map(|(i, (_, peer))| {
             let corners = [(0.0, middle(i) - 0.16), (value(peer), middle(i) + 0.16)];
             Rectangle::new(corners, colour.filled())
         });
         chart.draw_series(bars)?.label(name).legend(square(colour));
-        let values = peers.iter().enumerate().map(|(i, peer)| {
+        let values = peers.iter().enumerate().map(|(i, (_, peer))| {
             let words = match value(peer) {
                 0.0 => "does not wake".into(),
                 seconds => format!("{seconds:.2} s"),
@@ -179,22 +184,22 @@ fn phases(peers: &[&Peer], area: &Area<'_>) -> Drawn {
         });
         chart.draw_series(values)?;
     }
-    name_rows(area, peers.iter().map(|peer| peer.system.clone()), 0.42, LABEL)?;
+    name_rows(area, peers.iter().map(|(system, _)| (*system).to_owned()), 0.42, LABEL)?;
     legend(&mut chart, SeriesLabelPosition::LowerRight)
 }
 
 /// One bar for each machine and way, of what took how long.
-fn starts(rows: &[Start], area: &Area<'_>) -> Drawn {
-    let end = rows.iter().fold(0.0, |end: f64, row| end.max(row.total_s));
+fn starts(rows: &[(String, &StartFigures)], area: &Area<'_>) -> Drawn {
+    let end = rows.iter().fold(0.0, |end: f64, (_, row)| end.max(row.total_s));
     let top = rows.len() as f64;
     let mut chart =
         rows_of_bars(area, "Power-on to the first answer of a web server", 260, end, rows.len())?;
-    let share = |row: &Start, part: usize| {
+    let share = |row: &StartFigures, part: usize| {
         [row.firmware_s, row.reader_s, row.reading_s, row.kernel_s, row.service_s][part]
     };
     let names = ["firmware", "reader", "reading", "Linux", "service"];
     for (part, (name, colour)) in names.into_iter().zip(COLOURS).enumerate() {
-        let bars = rows.iter().enumerate().map(|(i, row)| {
+        let bars = rows.iter().enumerate().map(|(i, (_, row))| {
             let from: f64 = (0..part).map(|before| share(row, before)).sum();
             let middle = top - i as f64 - 0.5;
             let corners = [(from, middle - 0.3), (from + share(row, part), middle + 0.3)];
@@ -202,13 +207,12 @@ fn starts(rows: &[Start], area: &Area<'_>) -> Drawn {
         });
         chart.draw_series(bars)?.label(name).legend(square(colour));
     }
-    let totals = rows.iter().enumerate().map(|(i, row)| {
+    let totals = rows.iter().enumerate().map(|(i, (_, row))| {
         let at = (row.total_s + end * 0.01, top - i as f64 - 0.35);
         Text::new(format!("{:.2} s", row.total_s), at, (FONT, LABEL))
     });
     chart.draw_series(totals)?;
-    let names = rows.iter().map(|row| format!("{}, {}, {}", row.machine, row.system, row.way));
-    name_rows(area, names, 0.32, 12)?;
+    name_rows(area, rows.iter().map(|(name, _)| name.clone()), 0.32, 12)?;
     legend(&mut chart, SeriesLabelPosition::LowerRight)
 }
 

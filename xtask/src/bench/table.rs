@@ -1,6 +1,6 @@
 //! The report as a person reads it on a terminal.
 
-use dormouse_tests::bench::Report;
+use dormouse_tests::bench::{Outcome, Report};
 use std::fmt::Write;
 
 /// The report's tables, one below the other.
@@ -48,18 +48,21 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
             let or_dash = |value: Option<f64>, unit: &str, digits: usize| {
                 value.map_or("-".into(), |value| format!("{value:.digits$}{unit}"))
             };
+            write!(text, "{:<18} {:>6} ", row.system, row.memory_mib)?;
+            let Some(figures) = &row.outcome.figures else {
+                writeln!(text, "{}", reason(&row.outcome))?;
+                continue;
+            };
             writeln!(
                 text,
-                "{:<18} {:>6} {:>4} MB {:>6.0} ms {:>8.0} {:>8} {:>5.2} s {:>9} {:>5} MiB",
-                row.system,
-                row.memory_mib,
-                row.stored_bytes / 1_000_000,
-                row.first_write_ms,
-                row.write_mb_s,
-                or_dash(row.read_mb_s, "", 0),
-                row.trigger_to_off_s,
-                or_dash(row.start_to_userland_s, " s", 2),
-                row.reserved_mib,
+                "{:>4} MB {:>6.0} ms {:>8.0} {:>8} {:>5.2} s {:>9} {:>5} MiB",
+                figures.stored_bytes / 1_000_000,
+                figures.first_write_ms,
+                figures.write_mb_s,
+                or_dash(figures.read_mb_s, "", 0),
+                figures.trigger_to_off_s,
+                or_dash(figures.start_to_userland_s, " s", 2),
+                figures.reserved_mib,
             )?;
         }
     }
@@ -126,19 +129,21 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
         )?;
     }
     for row in &report.starts {
+        write!(text, "{:<20} {:<7} {:<12} ", row.machine, row.system, row.way)?;
+        let Some(figures) = &row.outcome.figures else {
+            writeln!(text, "{}", reason(&row.outcome))?;
+            continue;
+        };
         writeln!(
             text,
-            "{:<20} {:<7} {:<12} {:>6.2} | {:>8.2} {:>6.3} {:>7.3} {:>6.2} {:>7.2} | {:>4} MiB",
-            row.machine,
-            row.system,
-            row.way,
-            row.total_s,
-            row.firmware_s,
-            row.reader_s,
-            row.reading_s,
-            row.kernel_s,
-            row.service_s,
-            row.read_mib,
+            "{:>6.2} | {:>8.2} {:>6.3} {:>7.3} {:>6.2} {:>7.2} | {:>4} MiB",
+            figures.total_s,
+            figures.firmware_s,
+            figures.reader_s,
+            figures.reading_s,
+            figures.kernel_s,
+            figures.service_s,
+            figures.read_mib,
         )?;
     }
     writeln!(text)?;
@@ -147,4 +152,32 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
         writeln!(text, "{mark} {}: {}", goal.what, goal.measured)?;
     }
     Ok(())
+}
+
+/// Why there are no figures, in one line.
+fn reason<T>(outcome: &Outcome<T>) -> String {
+    let reason = outcome.failed.as_deref().unwrap_or_default();
+    format!("failed: {}", reason.lines().next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dormouse_tests::bench::{Start, StartFigures};
+
+    #[test]
+    fn a_peer_that_failed_is_a_row_that_says_why() {
+        let failed = Some("the resume failed\nand more of it".to_owned());
+        let outcome = Outcome::<StartFigures> { figures: None, failed };
+        let (machine, system, way) = ("q35".into(), "Debian".into(), "swsusp".into());
+        let starts = vec![Start { machine, system, way, outcome }];
+        let mut report = Report { starts, ..Report::default() };
+        report.judge();
+        assert!(report.goals.is_empty());
+        let text = of(&report);
+        let row = text.lines().find(|line| line.starts_with("q35")).unwrap();
+        assert!(row.ends_with("swsusp       failed: the resume failed"), "{row}");
+        let json = report.json().unwrap();
+        assert!(json.contains(r#""figures": null"#), "{json}");
+    }
 }
