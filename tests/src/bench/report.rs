@@ -160,12 +160,16 @@ pub struct Scale {
 pub struct Suspend {
     /// `linux`, `dormouse suspend` (no image), `dormouse both` (with one).
     pub system: String,
-    /// How often; the rest are medians.
+    /// How often.
     pub rounds: usize,
-    /// Seconds from the command to the suspend.
+    /// Seconds from the command to the suspend; the median.
     pub down_s: f64,
-    /// Seconds from the machine's wake-up to the answer of userland.
+    /// Seconds from the machine's wake-up to the answer of userland; the median.
     pub wake_s: f64,
+    /// The quickest of these wake-ups.
+    pub quickest_wake_s: f64,
+    /// The slowest.
+    pub slowest_wake_s: f64,
 }
 
 /// A step of the path.

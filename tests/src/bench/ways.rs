@@ -12,7 +12,7 @@ use std::time::Instant;
 impl Bench<'_> {
     /// Each way by turns, in one life.
     pub(super) fn ways(&self) -> Result<Vec<Suspend>, Error> {
-        let rounds = if self.quick { 3 } else { 7 };
+        let rounds = if self.quick { 7 } else { 21 };
         self.step("ways: suspending to RAM");
         let mut life = Life::begin_bare(self.artefacts, "bench-ways", self.options())?;
         let before = life.fill(&Fill::light())?;
@@ -34,13 +34,7 @@ impl Bench<'_> {
         let mut life = suspends.life;
         scenario::well(&mut life, &before)?;
         life.finish()?;
-        let rows = all.into_iter().map(|(system, times)| Suspend {
-            system: system.into(),
-            rounds,
-            down_s: median(times.iter().map(|(down, _)| *down)),
-            wake_s: median(times.iter().map(|(_, wake)| *wake)),
-        });
-        Ok(rows.collect())
+        Ok(all.into_iter().map(|(system, times)| row(system, times)).collect())
     }
 }
 
@@ -69,8 +63,22 @@ impl Suspends {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
+fn row(system: &str, times: Vec<(f64, f64)>) -> Suspend {
+    let rounds = times.len();
+    let (down, wake): (Vec<_>, Vec<_>) = times.into_iter().unzip();
+    let (down, wake) = (sorted(down), sorted(wake));
+    let of = |values: &[f64], at: usize| values.get(at).copied().unwrap_or(f64::NAN);
+    Suspend {
+        system: system.into(),
+        rounds,
+        down_s: of(&down, rounds / 2),
+        wake_s: of(&wake, rounds / 2),
+        quickest_wake_s: of(&wake, 0),
+        slowest_wake_s: of(&wake, rounds.saturating_sub(1)),
+    }
+}
+
+fn sorted(mut values: Vec<f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    values
 }

@@ -68,6 +68,14 @@ pub fn now_us() -> u64 {
     (u128::from(elapsed) * 1000 / u128::from(khz)) as u64
 }
 
+/// Lets so many microseconds pass.
+pub fn wait_us(us: u64) {
+    let from = now_us();
+    while now_us() - from < us {
+        core::hint::spin_loop();
+    }
+}
+
 /// Ticks since [`start`], for [`go_on`].
 pub fn pause() -> u64 {
     ticks().wrapping_sub(START.load(Relaxed))

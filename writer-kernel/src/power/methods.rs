@@ -19,7 +19,7 @@ pub fn run(plan: &CheckedPlan<'_>, steps: &Steps, methods: &str) {
         if register.is_there() {
             access(plan, register, *keep, *set);
         } else {
-            wait(u64::from(*set));
+            time::wait_us((*set).into());
         }
     }
 }
@@ -49,11 +49,4 @@ fn access(plan: &CheckedPlan<'_>, register: &Register, keep: u32, set: u32) {
 fn is_saved(plan: &CheckedPlan<'_>, register: &Register) -> bool {
     let frame = Pfn::containing(PhysAddr(register.address));
     plan.memory().iter().any(|entry| entry.range.contains(frame))
-}
-
-fn wait(us: u64) {
-    let from = time::now_us();
-    while time::now_us() - from < us {
-        core::hint::spin_loop();
-    }
 }

@@ -5,6 +5,7 @@ mod chipset;
 pub mod methods;
 mod overwritten;
 pub mod platform;
+mod processors;
 mod register;
 pub mod suspend;
 
@@ -117,10 +118,7 @@ fn enter(facts: &PowerFacts, [type_a, type_b]: [u32; 2]) {
 
 /// Gives the machine time to do what it was told.
 fn wait() {
-    let from = time::now_us();
-    while time::now_us() - from < PATIENCE_US {
-        core::hint::spin_loop();
-    }
+    time::wait_us(PATIENCE_US);
 }
 
 /// Waits for a key where a test asked for it.

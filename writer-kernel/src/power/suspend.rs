@@ -2,6 +2,7 @@
 
 use super::chipset::PortBase;
 use super::overwritten::Kept;
+use super::processors::{Latecomers, stop_others};
 use super::{enter, platform};
 use crate::arch::paging::direct;
 use crate::arch::{exceptions, time, window};
@@ -67,6 +68,7 @@ pub fn to_ram(plan: &CheckedPlan<'_>) -> Result<(), Error> {
     let page = low_page(plan).ok_or(Error::NoLowPage)?;
     // SAFETY: the driver was shut down before, and nothing of it is in use.
     let workplace = unsafe { Kept::of(plan) };
+    let latecomers = Latecomers::halt(plan);
     // SAFETY: a page of the old kernel's RAM, in the direct map like all of it,
     // to which no reference exists.
     let kept = unsafe { direct(page).cast::<[u8; PAGE_SIZE as usize]>().read() };
@@ -88,6 +90,9 @@ pub fn to_ram(plan: &CheckedPlan<'_>) -> Result<(), Error> {
         time::go_on(elapsed);
         exceptions::init();
         console::open(plan.console_port as u16, plan.console_baud);
+        // SAFETY: Linux has taken its processors off before the jump, and firmware,
+        // which was the last to use them, has ended.
+        unsafe { stop_others() };
         MACHINE.pci.look_again();
     }
     port_base.put_back(facts);
@@ -96,6 +101,7 @@ pub fn to_ram(plan: &CheckedPlan<'_>) -> Result<(), Error> {
         pages => log::warn!("firmware had overwritten {pages} pages of memory: put back"),
     }
     put(&kept);
+    latecomers.put_back();
     facs.set_vectors(vectors.0, vectors.1);
     // A machine may also wake where it stopped, without a reset.
     if woken || platform::woke(facts) { Ok(()) } else { Err(Error::StillAwake) }

@@ -91,12 +91,14 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
         let rounds = first.rounds;
         writeln!(
             text,
-            "\nSuspended to RAM (median of {rounds})\n{:<18} {:>14} {:>17}",
-            "system", "to the suspend", "wake to userland"
+            "\nSuspended to RAM (median of {rounds})\n{:<18} {:>14} {:>17} {:>17}",
+            "system", "to the suspend", "wake to userland", "of all"
         )?;
     }
     for row in &report.suspend {
-        writeln!(text, "{:<18} {:>12.2} s {:>15.2} s", row.system, row.down_s, row.wake_s)?;
+        let range = format!("{:.2} to {:.2} s", row.quickest_wake_s, row.slowest_wake_s);
+        let (system, down, wake) = (&row.system, row.down_s, row.wake_s);
+        writeln!(text, "{system:<18} {down:>12.2} s {wake:>15.2} s {range:>17}")?;
     }
     if !report.cpu.is_empty() {
         writeln!(text, "\nInstructions for each page")?;
