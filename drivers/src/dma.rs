@@ -1,6 +1,7 @@
 //! Memory that a driver shares with its device.
 
 use crate::platform::{DmaMemory, Exhausted, Platform};
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, Ordering};
 use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -17,6 +18,10 @@ pub struct DmaBuffer {
 }
 
 impl DmaBuffer {
+    /// Most bytes of a value that is read at once, which is an instruction for each
+    /// number in it: thousands for a page of them.
+    const SMALL: usize = 64;
+
     /// Allocates whole zeroed pages for at least `bytes` bytes.
     pub fn allocate(platform: &dyn Platform, bytes: usize) -> Result<Self, Exhausted> {
         let pages = bytes.div_ceil(PAGE_SIZE as usize);
@@ -36,9 +41,21 @@ impl DmaBuffer {
     /// Copies a value out.
     pub fn read<T: FromBytes>(&self, offset: usize) -> T {
         let place = self.place::<T>(offset);
-        // SAFETY: `place` checked range and alignment; the platform promises
-        // that the memory is valid and ours; any bytes make a `T`.
-        unsafe { place.read_volatile() }
+        if size_of::<T>() <= Self::SMALL {
+            // SAFETY: `place` checked range and alignment; the platform promises
+            // that the memory is valid and ours; any bytes make a `T`.
+            return unsafe { place.read_volatile() };
+        }
+        let mut value = MaybeUninit::<T>::uninit();
+        for at in 0..size_of::<T>() {
+            // SAFETY: inside both, as above; bytes need no alignment.
+            unsafe {
+                let byte = place.cast::<u8>().add(at).read_volatile();
+                value.as_mut_ptr().cast::<u8>().add(at).write(byte);
+            }
+        }
+        // SAFETY: every byte has been written, and any bytes make a `T`.
+        unsafe { value.assume_init() }
     }
 
     /// Copies a value in.
