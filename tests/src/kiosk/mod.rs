@@ -260,9 +260,15 @@ impl Kiosk {
 
     /// Removes the disk and all that was made for it.
     pub fn remove(self) -> Result<(), Error> {
-        std::fs::remove_file(self.disk())
-            .and_then(|()| std::fs::remove_dir_all(&self.folder))
+        self.remove_disk()?;
+        std::fs::remove_dir_all(&self.folder)
             .map_err(Error::host(format!("removing {}", self.folder.display())))
+    }
+
+    /// Removes the disk alone: the logs tell why it failed.
+    pub fn remove_disk(&self) -> Result<(), Error> {
+        let disk = self.disk();
+        std::fs::remove_file(disk).map_err(Error::host(format!("removing {}", disk.display())))
     }
 }
 
