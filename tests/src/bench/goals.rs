@@ -21,7 +21,7 @@ impl Report {
             }
         }
         for ours in self.peers.iter().filter(|peer| peer.system == "dormouse") {
-            let figures = ours.outcome.figures.iter();
+            let figures = ours.outcome.figures().into_iter();
             goals.extend(figures.flat_map(|figures| self.against_peers(ours.memory_mib, figures)));
         }
         let largest = self.scale.iter().max_by_key(|row| row.window_kib);
@@ -31,7 +31,7 @@ impl Report {
             met: row.window_kib <= 4096,
         }));
         for ours in self.starts.iter().filter(|start| start.way == "dormouse") {
-            let figures = ours.outcome.figures.iter();
+            let figures = ours.outcome.figures().into_iter();
             goals.extend(figures.flat_map(|figures| self.against_starts(ours, figures)));
         }
         self.goals = goals;
@@ -48,7 +48,7 @@ impl Report {
         let cold = self.starts.iter().find(|start| {
             start.machine == *machine && start.system == *system && start.way == "cold boot"
         });
-        if let Some(cold) = cold.and_then(|start| start.outcome.figures.as_ref()) {
+        if let Some(cold) = cold.and_then(|start| start.outcome.figures()) {
             let ratio = cold.total_s / ours.total_s;
             goals.push(Goal {
                 what: format!("{machine}, {system}: answers 5 times sooner than after a cold boot"),
@@ -62,7 +62,7 @@ impl Report {
     fn against_peers(&self, size: u64, ours: &PeerFigures) -> Vec<Goal> {
         let named = |name: &str| {
             let peer = self.peers.iter().find(|p| p.system == name && p.memory_mib == size)?;
-            peer.outcome.figures.as_ref()
+            peer.outcome.figures()
         };
         let at_most = |what: &str, ms: f64, most: f64| Goal {
             what: format!("{size} MiB: {what} in at most {most:.0} ms"),

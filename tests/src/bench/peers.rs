@@ -44,7 +44,7 @@ impl Bench<'_> {
             let options = Options { memory_mib, sampled: true, allocated: true, ..self.options() };
             let fill = Fill::for_memory(1 << 30);
             step("dormouse");
-            all.push(row("dormouse", self.dormouse(options.clone(), &fill)?.into()));
+            all.push(row("dormouse", Outcome::Measured(self.dormouse(options.clone(), &fill)?)));
             let stock = Some(self.artefacts.distribution_kernel()?);
             let options = Options { kernel: stock, ..options };
             for (name, compressed) in [("swsusp-nocompress", false), ("swsusp", true)] {

@@ -65,30 +65,36 @@ pub struct Ceiling {
     pub linux_read_mb_s: f64,
 }
 
-/// What a row has to tell. Of the two, one is null.
+/// What a row has to tell: the figures, or instead of them `failed`.
 ///
 /// Where dormouse fails, so does the run: there is no such row of it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Outcome<T> {
+#[serde(untagged)]
+pub enum Outcome<T> {
     /// What was measured.
-    pub figures: Option<T>,
-    /// Why nothing was.
-    pub failed: Option<String>,
+    Measured(T),
+    /// Nothing was.
+    Failed {
+        /// Why.
+        failed: String,
+    },
 }
 
 impl<T> Outcome<T> {
     /// Of another system, whose failure is its own affair.
     pub(super) fn of_peer(measured: Result<T, Error>) -> Self {
         match measured {
-            Ok(figures) => Self::from(figures),
-            Err(error) => Self { figures: None, failed: Some(error.reason().to_string()) },
+            Ok(figures) => Self::Measured(figures),
+            Err(error) => Self::Failed { failed: error.reason().to_string() },
         }
     }
-}
 
-impl<T> From<T> for Outcome<T> {
-    fn from(figures: T) -> Self {
-        Self { figures: Some(figures), failed: None }
+    /// What was measured, if anything was.
+    pub fn figures(&self) -> Option<&T> {
+        match self {
+            Self::Measured(figures) => Some(figures),
+            Self::Failed { .. } => None,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ impl Bench<'_> {
                     let measured = self.start(*model, system, way);
                     let outcome = match way {
                         Way::Cold | Way::Swsusp => Outcome::of_peer(measured),
-                        Way::ByReader | Way::Dormouse => measured?.into(),
+                        Way::ByReader | Way::Dormouse => Outcome::Measured(measured?),
                     };
                     let (machine, system) = (model.name(), system.name().into());
                     all.push(Start { machine, system, way: way.name().into(), outcome });

@@ -45,15 +45,14 @@ pub fn draw(report: &Report, folder: &Path) -> Result<(), Error> {
     }
     for memory_mib in sizes(&report.peers) {
         let of_size = report.peers.iter().filter(|peer| peer.memory_mib == memory_mib);
-        let peers: Vec<(&str, &PeerFigures)> = of_size
-            .filter_map(|peer| Some((&*peer.system, peer.outcome.figures.as_ref()?)))
-            .collect();
+        let peers: Vec<(&str, &PeerFigures)> =
+            of_size.filter_map(|peer| Some((&*peer.system, peer.outcome.figures()?))).collect();
         draw(&format!("writing-{memory_mib}"), &|area| writing(memory_mib, &peers, area))?;
         draw(&format!("phases-{memory_mib}"), &|area| phases(memory_mib, &peers, area))?;
     }
     let measured = report.starts.iter().filter_map(|row| {
         let name = format!("{}, {}, {}", row.machine, row.system, row.way);
-        Some((name, row.outcome.figures.as_ref()?))
+        Some((name, row.outcome.figures()?))
     });
     let measured: Vec<(String, &StartFigures)> = measured.collect();
     if !measured.is_empty() {

@@ -49,9 +49,12 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
                 value.map_or("-".into(), |value| format!("{value:.digits$}{unit}"))
             };
             write!(text, "{:<18} {:>6} ", row.system, row.memory_mib)?;
-            let Some(figures) = &row.outcome.figures else {
-                writeln!(text, "{}", reason(&row.outcome))?;
-                continue;
+            let figures = match &row.outcome {
+                Outcome::Measured(figures) => figures,
+                Outcome::Failed { failed } => {
+                    writeln!(text, "{}", in_one_line(failed))?;
+                    continue;
+                }
             };
             writeln!(
                 text,
@@ -132,9 +135,12 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
     }
     for row in &report.starts {
         write!(text, "{:<20} {:<7} {:<12} ", row.machine, row.system, row.way)?;
-        let Some(figures) = &row.outcome.figures else {
-            writeln!(text, "{}", reason(&row.outcome))?;
-            continue;
+        let figures = match &row.outcome {
+            Outcome::Measured(figures) => figures,
+            Outcome::Failed { failed } => {
+                writeln!(text, "{}", in_one_line(failed))?;
+                continue;
+            }
         };
         writeln!(
             text,
@@ -156,21 +162,20 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-/// Why there are no figures, in one line.
-fn reason<T>(outcome: &Outcome<T>) -> String {
-    let reason = outcome.failed.as_deref().unwrap_or_default();
+/// Why there are no figures, without what a log has to say of it.
+fn in_one_line(reason: &str) -> String {
     format!("failed: {}", reason.lines().next().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dormouse_tests::bench::{Start, StartFigures};
+    use dormouse_tests::bench::Start;
 
     #[test]
     fn a_peer_that_failed_is_a_row_that_says_why() {
-        let failed = Some("the resume failed\nand more of it".to_owned());
-        let outcome = Outcome::<StartFigures> { figures: None, failed };
+        let failed = "the resume failed\nand more of it".to_owned();
+        let outcome = Outcome::Failed { failed };
         let (machine, system, way) = ("q35".into(), "Debian".into(), "swsusp".into());
         let starts = vec![Start { machine, system, way, outcome }];
         let mut report = Report { starts, ..Report::default() };
@@ -180,6 +185,6 @@ mod tests {
         let row = text.lines().find(|line| line.starts_with("q35")).unwrap();
         assert!(row.ends_with("swsusp       failed: the resume failed"), "{row}");
         let json = report.json().unwrap();
-        assert!(json.contains(r#""figures": null"#), "{json}");
+        assert!(json.contains(r#""failed": "the resume failed"#), "{json}");
     }
 }
