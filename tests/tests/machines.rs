@@ -163,7 +163,8 @@ fn it_works_across_the_hole_below_four_gibibytes() -> Result<(), Failure> {
 /// to register, where it is told of memory by /proc/iomem.
 #[test]
 fn it_works_where_memory_ends_with_the_window() -> Result<(), Failure> {
-    let options = Options { command_line: "mem=960M nokaslr".into(), ..Options::default() };
+    let options =
+        Options { command_line: "mem=960M nokaslr movablecore=256M".into(), ..Options::default() };
     let mut life = Life::begin(&Artefacts::from_environment()?, "memory-end", options)?;
     // The firmware's own map, which kexec-tools would rather read, ends later.
     let hide = "mkdir /tmp/firmware && mount --bind /sys/firmware /tmp/firmware \

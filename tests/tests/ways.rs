@@ -8,7 +8,7 @@ use dormouse_tests::scenario::{said, wake, well};
 use dormouse_tests::{Artefacts, Attempt, Entry, Error, Failure, Fill, Life, Options, scenario};
 use serde_json::json;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// QEMU puts an ELF that it was given as `-kernel` into memory again when a
@@ -62,9 +62,14 @@ fn uefi_variables(life: &mut Life, number: usize) -> Result<(), Error> {
     life.logged(|_| said(&ran, 0, &[&"123"[..number]]))
 }
 
-/// A machine whose methods around a sleep tell this file when they are run, and with
-/// which argument (power/tests/fixtures/methods.dsl).
-fn with_methods(listened: &Path, options: Options) -> Options {
+/// What the methods tell of one suspend: _PTS(3) and _WAK(3). The port reads as 0xe9,
+/// of which _WAK leaves the upper half.
+const SUSPENDED: [u8; 3] = [0x23, 0xe3, 0x33];
+
+/// A guest on a machine whose methods around a sleep tell a file when they are run, and
+/// with which argument (power/tests/fixtures/methods.dsl); and that file.
+fn begin_with_methods(name: &str, options: Options) -> Result<(Life, PathBuf), Failure> {
+    let listened = Artefacts::from_environment()?.run(name).join("methods.bin");
     let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../power/tests/fixtures/methods.aml");
     let words = [
         "-acpitable".into(),
@@ -74,7 +79,8 @@ fn with_methods(listened: &Path, options: Options) -> Options {
         "-device".into(),
         "isa-debugcon,iobase=0x5555,chardev=methods".into(),
     ];
-    Options { qemu: words.into(), ..options }
+    let life = begin(name, Options { qemu: words.into(), ..options })?;
+    Ok((life, listened))
 }
 
 /// What the methods have told so far.
@@ -116,8 +122,7 @@ fn press_power_button(life: &mut Life) -> Result<(), Error> {
 
 #[test]
 fn suspends_and_rehearsals_and_a_snapshot_in_one_life() -> Result<(), Failure> {
-    let listened = Artefacts::from_environment()?.run("ways").join("methods.bin");
-    let mut life = begin("ways", with_methods(&listened, Options::default()))?;
+    let (mut life, listened) = begin_with_methods("ways", Options::default())?;
     let before = life.fill(&Fill::light())?;
 
     run(&mut life, "rehearse", &["--no-write"], &["\"outcome\": \"done\"", "estimate"])?;
@@ -147,9 +152,8 @@ fn suspends_and_rehearsals_and_a_snapshot_in_one_life() -> Result<(), Failure> {
     well(&mut life, &before)?;
     let (_, seconds) = life.suspend_by_linux(4)?;
     println!("Linux's own suspend: woken in {seconds:.2} s");
-    // _PTS(3) and _WAK(3), four times, by us as by Linux's interpreter. The port reads
-    // as 0xe9, of which _WAK leaves the upper half.
-    assert_eq!(heard(&listened)?, [0x23, 0xe3, 0x33].repeat(4));
+    // Four times, by us as by Linux's interpreter.
+    assert_eq!(heard(&listened)?, SUSPENDED.repeat(4));
 
     // _PTS(5), and after a start from nothing no _WAK.
     let asleep = scenario::sleep(&mut life, &[])?;
@@ -184,7 +188,7 @@ fn power_lost_while_suspended_is_a_wake_up_from_the_disk() -> Result<(), Failure
         command_line: KEEP_OFF.into(),
         ..Options::default()
     };
-    let mut life = begin("power-lost", options)?;
+    let (mut life, listened) = begin_with_methods("power-lost", options)?;
     let before = life.fill(&Fill::light())?;
     let attempt = life.dormouse("sleep", &["--both"])?;
     life.suspended(&attempt, 1)?;
@@ -200,6 +204,7 @@ fn power_lost_while_suspended_is_a_wake_up_from_the_disk() -> Result<(), Failure
     let attempt = life.dormouse("sleep", &["--both"])?;
     life.suspended(&attempt, 1)?;
     wake_with_others_stopped(&mut life, &attempt)?;
+    assert_eq!(heard(&listened)?, SUSPENDED);
     press_power_button(&mut life)?;
     well(&mut life, &before)?;
 
@@ -235,16 +240,21 @@ fn under_uefi_it_suspends_and_wakes_and_variables_can_be_written() -> Result<(),
         chipset: Chipset::Q35,
         disk: DiskKind::Ahci,
         cpus: 4,
+        // Else what OVMF writes may be there already, from when the machine started.
+        command_line: "init_on_free=1".into(),
         ..Options::default()
     };
-    let mut life = begin("ways-uefi", options)?;
+    let (mut life, listened) = begin_with_methods("ways-uefi", options)?;
     let before = life.fill(&Fill::light())?;
     uefi_variables(&mut life, 1)?;
     let attempt = suspend(&mut life, &[])?;
     life.suspended(&attempt, 1)?;
     wake_from_ram(&mut life, &attempt)?;
+    assert_eq!(heard(&listened)?, SUSPENDED);
     // OVMF works in memory that it has told Linux is free.
-    if life.machine()?.console.seen("firmware had overwritten").is_none() {
+    let console = &life.machine()?.console;
+    console.catch_up()?;
+    if console.seen("firmware had overwritten").is_none() {
         return Err(Error::verdict("OVMF has overwritten nothing: what is kept for it?").into());
     }
     well(&mut life, &before)?;

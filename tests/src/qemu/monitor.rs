@@ -44,8 +44,11 @@ impl Monitor {
     pub fn command(&mut self, name: &str, arguments: Value) -> Result<Value, Error> {
         let id = self.next_id;
         self.next_id += 1;
-        let message = json!({ "execute": name, "arguments": arguments, "id": id });
-        writeln!(self.line, "{message}").map_err(Error::host(format!("commanding {name}")))?;
+        let mut message = json!({ "execute": name, "arguments": arguments, "id": id }).to_string();
+        message.push('\n');
+        // All at once: QEMU does not wait for the end of the line, and may be gone then.
+        let sent = self.line.write_all(message.as_bytes());
+        sent.map_err(Error::host(format!("commanding {name}")))?;
         let awaited = format!("the answer to {name}");
         let answer = self.messages.find(&awaited, 0, PATIENCE, |message| {
             (message.get("id") == Some(&json!(id))).then(|| message.clone())

@@ -8,7 +8,7 @@
 use crate::arch::paging::direct;
 use crate::machine::MACHINE;
 use crate::ram;
-use dormouse_drivers::platform::Platform;
+use dormouse_drivers::platform::{Exhausted, Platform};
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::CheckedPlan;
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn};
@@ -22,7 +22,7 @@ const WORKPLACE: PageRange = PageRange::new(0x800, 0x20);
 /// What was in these pages.
 pub struct Kept {
     ranges: [PageRange; MOST],
-    contents: Option<Buffer>,
+    contents: Buffer,
 }
 
 /// Most ranges of memory in the workplace.
@@ -31,10 +31,13 @@ const MOST: usize = 8;
 impl Kept {
     /// Keeps what the old kernel has there.
     ///
+    /// # Errors
+    /// Where the DMA arena is too small for it.
+    ///
     /// # Safety
     ///
     /// No device and no driver uses any memory of the DMA arena.
-    pub unsafe fn of(plan: &CheckedPlan<'_>) -> Self {
+    pub unsafe fn of(plan: &CheckedPlan<'_>) -> Result<Self, Exhausted> {
         let mut ranges = [PageRange::default(); MOST];
         let ram = plan.memory().iter().filter(|entry| entry.kind == MemoryKind::Ram as u32);
         let inside = ram.map(|entry| {
@@ -47,21 +50,18 @@ impl Kept {
         }
         // SAFETY: as the caller promises.
         unsafe { MACHINE.dma_release_all() };
-        let mut contents = ram::buffer((WORKPLACE.pages * PAGE_SIZE) as usize).ok();
-        if let Some(buffer) = &mut contents {
-            for (frame, kept) in
-                frames(&ranges).zip(buffer.bytes_mut().chunks_exact_mut(PAGE_SIZE as usize))
-            {
-                kept.copy_from_slice(page(frame));
-            }
+        let mut contents = ram::buffer((WORKPLACE.pages * PAGE_SIZE) as usize)?;
+        let pages = contents.bytes_mut().chunks_exact_mut(PAGE_SIZE as usize);
+        for (frame, kept) in frames(&ranges).zip(pages) {
+            kept.copy_from_slice(page(frame));
         }
-        Self { ranges, contents }
+        Ok(Self { ranges, contents })
     }
 
     /// Puts it back where something else is now; how many pages that were.
     pub fn put_back(&self) -> usize {
-        let Some(buffer) = &self.contents else { return 0 };
-        let kept = frames(&self.ranges).zip(buffer.bytes().chunks_exact(PAGE_SIZE as usize));
+        let pages = self.contents.bytes().chunks_exact(PAGE_SIZE as usize);
+        let kept = frames(&self.ranges).zip(pages);
         let lost = kept.filter(|(frame, kept)| page(*frame) != *kept);
         lost.map(|(frame, kept)| {
             // SAFETY: a page of the old kernel's RAM, in the direct map like all of

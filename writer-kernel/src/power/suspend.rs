@@ -9,6 +9,7 @@ use crate::arch::{exceptions, time, window};
 use crate::console;
 use crate::entry::s3;
 use crate::machine::MACHINE;
+use dormouse_drivers::platform::Exhausted;
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::{CheckedPlan, PowerFacts};
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
@@ -33,6 +34,8 @@ pub enum Error {
     NoFacs,
     /// No page of RAM below 640 KiB.
     NoLowPage,
+    /// No room for what firmware overwrites.
+    NoRoom(Exhausted),
     /// The window lies above 4 GiB, out of the trampoline's reach.
     High,
     /// The machine was told to, and is still awake.
@@ -45,6 +48,7 @@ impl core::fmt::Display for Error {
             Self::NoS3 => "this machine cannot suspend to RAM: its ACPI tables have no \\_S3",
             Self::NoFacs => "this machine's ACPI tables have no place for a waking vector (FACS)",
             Self::NoLowPage => "no page of memory below 640 KiB is there to wake up in",
+            Self::NoRoom(_) => "there is no room to keep what firmware overwrites",
             Self::High => "the window lies above 4 GiB, where nobody can wake up",
             Self::StillAwake => "the machine was told to suspend, and did not",
         })
@@ -67,7 +71,7 @@ pub fn to_ram(plan: &CheckedPlan<'_>) -> Result<(), Error> {
     let facs = Facs::find(facts.facs).ok_or(Error::NoFacs)?;
     let page = low_page(plan).ok_or(Error::NoLowPage)?;
     // SAFETY: the driver was shut down before, and nothing of it is in use.
-    let workplace = unsafe { Kept::of(plan) };
+    let workplace = unsafe { Kept::of(plan) }.map_err(Error::NoRoom)?;
     let latecomers = Latecomers::halt(plan);
     // SAFETY: a page of the old kernel's RAM, in the direct map like all of it,
     // to which no reference exists.
