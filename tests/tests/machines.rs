@@ -163,8 +163,18 @@ fn it_works_across_the_hole_below_four_gibibytes() -> Result<(), Failure> {
 /// to register, where it is told of memory by /proc/iomem.
 #[test]
 fn it_works_where_memory_ends_with_the_window() -> Result<(), Failure> {
-    let options =
-        Options { command_line: "mem=960M nokaslr movablecore=256M".into(), ..Options::default() };
+    // Now and then Linux has something of its own there, for as long as it runs.
+    for _ in 0..3 {
+        if round_trip_at_the_end_of_memory()? {
+            return Ok(());
+        }
+    }
+    Err(Error::verdict("the window never lay at the end of memory").into())
+}
+
+/// A round trip; whether the window lay at the end of memory.
+fn round_trip_at_the_end_of_memory() -> Result<bool, Failure> {
+    let options = Options { command_line: "mem=960M nokaslr".into(), ..Options::default() };
     let mut life = Life::begin(&Artefacts::from_environment()?, "memory-end", options)?;
     // The firmware's own map, which kexec-tools would rather read, ends later.
     let hide = "mkdir /tmp/firmware && mount --bind /sys/firmware /tmp/firmware \
@@ -174,10 +184,9 @@ fn it_works_where_memory_ends_with_the_window() -> Result<(), Failure> {
     life.logged(|_| scenario::said(&ran, 0, &[]))?;
     let before = life.fill(&Fill::light())?;
     scenario::sleep_and_wake(&mut life, &before)?;
-    let log = life.serial_log()?;
-    assert!(log.contains("-0x3bffffff"), "the window lies elsewhere");
+    let at_the_end = life.serial_log()?.contains("-0x3bffffff");
     life.finish()?;
-    Ok(())
+    Ok(at_the_end)
 }
 
 /// On a microvm: no PCI, and registers of this version of virtio-mmio.
