@@ -180,7 +180,7 @@ impl<'a> Trip<'a> {
         let loaded = self.load(system, ready, run_dir, &mut journey)?;
         rustix::fs::sync();
         let alarm = self.wake_after.map(|after| Alarm::set(system, after)).transpose()?;
-        let offline = Offline::where_needed(system)?;
+        let offline = Offline::where_needed(system, output)?;
         let ahead = clock::Ahead::before_sleep(system);
         let before = SystemTime::now();
         let first = Foremost::begin();
