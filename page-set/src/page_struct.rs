@@ -167,24 +167,24 @@ impl PageLayout {
         address: LinearAddr,
         count: u64,
     ) -> Option<bool> {
+        if !address.0.is_multiple_of(8) {
+            return None;
+        }
         let (mut address, mut left) = (address, count);
         while left > 0 {
             let row = space.page(address)?.get(address.page_offset() as usize..)?;
             let whole = (row.len() as u64 / self.bytes).min(left);
-            let looked_at = if whole > 0 && address.0.is_multiple_of(8) {
-                let mut structs = row.chunks_exact(self.bytes as usize).take(whole as usize);
-                if !structs
-                    .all(|first| PageStruct { first, rest: &[] }.may_be_free(self) == Some(true))
-                {
-                    return Some(false);
-                }
-                whole
+            let all = if whole == 0 {
+                // The one that lies across two pages.
+                self.read(space, address)?.may_be_free(self)?
             } else {
-                if !self.read(space, address)?.may_be_free(self)? {
-                    return Some(false);
-                }
-                1
+                let mut structs = row.chunks_exact(self.bytes as usize).take(whole as usize);
+                structs.all(|first| PageStruct { first, rest: &[] }.may_be_free(self) == Some(true))
             };
+            if !all {
+                return Some(false);
+            }
+            let looked_at = whole.max(1);
             address = address.plus(looked_at * self.bytes);
             left -= looked_at;
         }
