@@ -7,7 +7,7 @@ use super::{
 use crate::checksum;
 use crate::extents::{ExtentError, ExtentMap};
 use crate::image::Kind;
-use crate::memory_map::{self, MapError, MemoryRange};
+use crate::memory_map::{self, MapError, MemoryKind, MemoryRange};
 use crate::units::{PAGE_SIZE, PageRange, Pfn};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -179,6 +179,12 @@ impl<'a> CheckedPlan<'a> {
     /// What to save, ordered and disjoint.
     pub fn memory(&self) -> &'a [MemoryRange] {
         &self.plan.memory[..self.plan.memory_count as usize]
+    }
+
+    /// Those of its ranges that are RAM, the lowest first.
+    pub fn ram(&self) -> impl DoubleEndedIterator<Item = PageRange> + use<'a> {
+        let ram = self.memory().iter().filter(|entry| entry.kind == MemoryKind::Ram as u32);
+        ram.map(|entry| entry.range)
     }
 
     /// Pages in all of [`CheckedPlan::memory`].

@@ -78,6 +78,11 @@ pub fn random() -> Option<(u64, EntropySources)> {
         .filter(|(word, _)| *word != u64::MAX)
 }
 
+/// Whether there is a local APIC that is on (CPUID 1 EDX bit 9).
+pub fn has_apic() -> bool {
+    __cpuid(1).edx & (1 << 9) != 0
+}
+
 /// CPUID 1 ECX bit 30.
 fn has_rdrand() -> bool {
     __cpuid(1).ecx & (1 << 30) != 0

@@ -9,7 +9,6 @@ use crate::arch::paging::direct;
 use crate::machine::MACHINE;
 use crate::ram;
 use dormouse_drivers::platform::{Exhausted, Platform};
-use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::CheckedPlan;
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn};
 use dormouse_transfer::memory::Buffer;
@@ -39,10 +38,9 @@ impl Kept {
     /// No device and no driver uses any memory of the DMA arena.
     pub unsafe fn of(plan: &CheckedPlan<'_>) -> Result<Self, Exhausted> {
         let mut ranges = [PageRange::default(); MOST];
-        let ram = plan.memory().iter().filter(|entry| entry.kind == MemoryKind::Ram as u32);
-        let inside = ram.map(|entry| {
-            let start = entry.range.start.max(WORKPLACE.start);
-            let end = entry.range.end().min(WORKPLACE.end());
+        let inside = plan.ram().map(|range| {
+            let start = range.start.max(WORKPLACE.start);
+            let end = range.end().min(WORKPLACE.end());
             PageRange { start, pages: end.0.saturating_sub(start.0) }
         });
         for (place, range) in ranges.iter_mut().zip(inside.filter(|range| range.pages > 0)) {

@@ -8,14 +8,12 @@
 //! instruction was. Linux starts all of them anew, from wherever they are.
 
 use crate::arch::paging::direct;
-use crate::arch::time;
+use crate::arch::{cpu, time};
 use crate::machine::MACHINE;
-use core::arch::x86_64::__cpuid;
 use dormouse_drivers::platform::Platform;
-use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::CheckedPlan;
 use dormouse_handoff::units::{PAGE_SIZE, Pfn, PhysAddr};
-use x86_64::registers::model_specific::Msr;
+use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
 
 /// Where SeaBIOS lets them start (`BUILD_AP_BOOT_ADDR` in its src/config.h).
 const START: PhysAddr = PhysAddr(0x1_0000);
@@ -23,13 +21,8 @@ const START: PhysAddr = PhysAddr(0x1_0000);
 /// `cli`, `hlt`, and back to the `hlt`.
 const HALT: [u8; 4] = [0xfa, 0xf4, 0xeb, 0xfd];
 
-/// Where the local APIC is, and how it is spoken to (Intel SDM volume 3, 11.4.4 and
-/// 11.12.1).
-const IA32_APIC_BASE: u32 = 0x1b;
-const X2APIC_MODE: u64 = 1 << 10;
-const BASE: u64 = 0xf_ffff_ffff_f000;
-
-/// The interrupt command register, in memory and in x2APIC mode (11.6.1, 11.12.9).
+/// The interrupt command register, in memory and in x2APIC mode (Intel SDM volume 3,
+/// 11.6.1 and 11.12.9).
 const ICR: usize = 0x300;
 const IA32_X2APIC_ICR: u32 = 0x830;
 
@@ -50,8 +43,7 @@ pub struct Latecomers {
 impl Latecomers {
     /// Lets them halt.
     pub fn halt(plan: &CheckedPlan<'_>) -> Self {
-        let mut ram = plan.memory().iter().filter(|entry| entry.kind == MemoryKind::Ram as u32);
-        let is_ram = ram.any(|entry| entry.range.contains(Pfn::containing(START)));
+        let is_ram = plan.ram().any(|range| range.contains(Pfn::containing(START)));
         let kept = is_ram.then(|| {
             // SAFETY: the old kernel's RAM, in the direct map like all of it, to which
             // no reference exists.
@@ -76,23 +68,22 @@ impl Latecomers {
 ///
 /// They run firmware's code only, and nobody waits for it.
 pub unsafe fn stop_others() {
-    if !has_apic() {
+    if !cpu::has_apic() {
         return;
     }
-    // SAFETY: a processor with an APIC has the register.
-    let base = unsafe { Msr::new(IA32_APIC_BASE).read() };
-    if base & X2APIC_MODE != 0 {
+    let (base, flags) = ApicBase::read();
+    if flags.contains(ApicBaseFlags::X2APIC_ENABLE) {
         // SAFETY: the mode's own register; the caller answers for the message.
         unsafe { Msr::new(IA32_X2APIC_ICR).write(INIT_OTHERS.into()) };
-    } else if let Ok(registers) = MACHINE.map_mmio(PhysAddr(base & BASE), PAGE_SIZE) {
+    } else {
+        let base = PhysAddr(base.start_address().as_u64());
+        let Ok(registers) = MACHINE.map_mmio(base, PAGE_SIZE) else {
+            log::warn!("the other processors are not stopped: no room to map the local APIC");
+            return;
+        };
         // SAFETY: mapped just now, uncached; writing sends the message, for which the
         // caller answers.
         unsafe { registers.byte_add(ICR).cast::<u32>().write_volatile(INIT_OTHERS) };
     }
     time::wait_us(REST_US);
-}
-
-/// Whether there is a local APIC that is on (CPUID 1 EDX bit 9).
-fn has_apic() -> bool {
-    __cpuid(1).edx & (1 << 9) != 0
 }

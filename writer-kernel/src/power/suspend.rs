@@ -10,7 +10,6 @@ use crate::console;
 use crate::entry::s3;
 use crate::machine::MACHINE;
 use dormouse_drivers::platform::Exhausted;
-use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::{CheckedPlan, PowerFacts};
 use dormouse_handoff::units::{PAGE_SIZE, PageRange, Pfn, PhysAddr};
 
@@ -122,13 +121,12 @@ extern "C" fn go(facts: *const ()) {
 
 /// The highest page of RAM that real mode reaches and firmware leaves alone.
 fn low_page(plan: &CheckedPlan<'_>) -> Option<PhysAddr> {
-    let ram = plan.memory().iter().filter(|entry| entry.kind == MemoryKind::Ram as u32);
     let last = |range: PageRange| {
         let end = range.end().min(LOW_END);
         // Page 0 has the firmware's interrupt vectors and data.
         (end.0 > range.start.0.max(1)).then(|| Pfn(end.0 - 1).address())
     };
-    ram.filter_map(|entry| last(entry.range)).next_back()
+    plan.ram().filter_map(last).next_back()
 }
 
 /// The firmware's table that says where to wake up.
