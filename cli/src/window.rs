@@ -5,8 +5,10 @@
 //! there is not there: a window that holds one of the kernel's own structures
 //! would hide it from the elision walk, which then has to store more.
 //!
-//! Below 4 GiB every device can reach it, so such a window is preferred; and
-//! the highest of them, away from what firmware and boot loaders use.
+//! Where boot loaders put the reader is the best place: woken from there, it is in
+//! the image's window already, and need not move (docs/design-notes.md). Else below
+//! 4 GiB, where every device can reach it; and the highest there, away from what
+//! firmware and boot loaders use.
 
 use crate::linux::iomem::MemoryMap;
 use crate::linux::page_flags::PageFlags;
@@ -30,18 +32,24 @@ pub trait PageFlagsSource {
     fn flags(&mut self, range: PageRange) -> Option<Vec<PageFlags>>;
 }
 
-/// A window of `bytes` (a multiple of [`WINDOW_ALIGNMENT`]) in RAM that holds
-/// nothing of `map.kernel` or `taken`, and no kernel structure.
+/// A window in RAM that holds nothing of `map.kernel` or `taken`, and no kernel
+/// structure; `loaded` is what boot loaders give the reader, as large as the window
+/// (a multiple of [`WINDOW_ALIGNMENT`]) and aligned like it.
 pub fn choose(
     map: &MemoryMap,
     taken: &[Pfn],
-    bytes: u64,
+    loaded: PageRange,
     source: &mut impl PageFlagsSource,
 ) -> Option<PhysAddr> {
     let limit = PageRange::MAX_PFN * PAGE_SIZE;
+    let bytes = loaded.pages * PAGE_SIZE;
+    let first = map.ram().any(|ram| ram.covers(&loaded)).then_some(loaded);
     let low = candidates(map, bytes, LOWEST, REACHED_BY_ALL).take(CANDIDATES);
     let high = candidates(map, bytes, REACHED_BY_ALL, limit).take(CANDIDATES);
-    low.chain(high)
+    first
+        .into_iter()
+        .chain(low)
+        .chain(high)
         .find(|window| {
             let is_free = map.kernel.iter().all(|kernel| kernel.intersection(window).is_none())
                 && taken.iter().all(|frame| !window.contains(*frame));
@@ -106,6 +114,12 @@ mod tests {
         PageRange::new(start / PAGE_SIZE, bytes / PAGE_SIZE)
     }
 
+    /// Where a boot loader puts a program of this size, if nothing else is said: where
+    /// no memory is.
+    fn nowhere(bytes: u64) -> PageRange {
+        pages(0xfe00_0000, bytes)
+    }
+
     const LARGE: &str = "\
 00001000-0009fbff : System RAM
 00100000-bffd7fff : System RAM
@@ -115,29 +129,40 @@ mod tests {
 
     #[test]
     fn the_highest_window_below_4_gib_is_taken() {
-        let chosen = choose(&map(LARGE), &[], 4 * MIB, &mut FreeBut(vec![]));
+        let chosen = choose(&map(LARGE), &[], nowhere(4 * MIB), &mut FreeBut(vec![]));
         assert_eq!(chosen, Some(PhysAddr(0xbec0_0000)), "below the kernel");
+    }
+
+    #[test]
+    fn where_the_reader_is_loaded_comes_first() {
+        let loaded = pages(96 * MIB, 2 * MIB);
+        let chosen =
+            |taken: &[Pfn], memory: &mut FreeBut| choose(&map(LARGE), taken, loaded, memory);
+        assert_eq!(chosen(&[], &mut FreeBut(vec![])), Some(loaded.start.address()));
+        let highest = Some(PhysAddr(0xbee0_0000));
+        assert_eq!(chosen(&[loaded.start], &mut FreeBut(vec![])), highest);
+        assert_eq!(chosen(&[], &mut FreeBut(vec![pages(97 * MIB, PAGE_SIZE)])), highest);
     }
 
     #[test]
     fn kernel_structures_and_taken_frames_are_gone_round() {
         let mut memory = FreeBut(vec![pages(0xbef0_0000, PAGE_SIZE)]);
         let taken = [Pfn(0xbec0_0000 / PAGE_SIZE)];
-        let chosen = choose(&map(LARGE), &taken, 2 * MIB, &mut memory);
+        let chosen = choose(&map(LARGE), &taken, nowhere(2 * MIB), &mut memory);
         assert_eq!(chosen, Some(PhysAddr(0xbea0_0000)));
     }
 
     #[test]
     fn where_nothing_below_4_gib_will_do_it_goes_above() {
         let mut memory = FreeBut(vec![pages(0, 4096 * MIB)]);
-        let chosen = choose(&map(LARGE), &[], 4 * MIB, &mut memory);
+        let chosen = choose(&map(LARGE), &[], nowhere(4 * MIB), &mut memory);
         assert_eq!(chosen, Some(PhysAddr(0x2_3fc0_0000)));
     }
 
     #[test]
     fn full_memory_has_no_window() {
         let mut memory = FreeBut(vec![pages(0, 16384 * MIB)]);
-        assert_eq!(choose(&map(LARGE), &[], 2 * MIB, &mut memory), None);
+        assert_eq!(choose(&map(LARGE), &[], nowhere(2 * MIB), &mut memory), None);
     }
 
     proptest! {
@@ -145,7 +170,7 @@ mod tests {
         fn a_window_lies_in_ram_and_is_aligned(start in 0u64..1 << 30, size in 1u64..64 * MIB) {
             let map = map(&format!("{start:08x}-{:08x} : System RAM\n{:x}-{:x} : System RAM\n",
                 start + size + 8192, start + size + 100_000, start + size + 200_000));
-            if let Some(window) = choose(&map, &[], 2 * MIB, &mut FreeBut(vec![])) {
+            if let Some(window) = choose(&map, &[], nowhere(2 * MIB), &mut FreeBut(vec![])) {
                 let range = pages(window.0, 2 * MIB);
                 prop_assert!(window.0.is_multiple_of(WINDOW_ALIGNMENT));
                 prop_assert!(map.ram().any(|ram| ram.covers(&range)));

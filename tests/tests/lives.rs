@@ -12,26 +12,35 @@ fn begin(name: &str, options: Options) -> Result<Life, Failure> {
 
 /// Where its ELF file asks to be loaded (`LOAD_BASE` and `WINDOW` in
 /// writer-kernel/link.ld): by PVH the reader begins there.
-const READER: PageRange = PageRange { start: Pfn(0x1000), pages: 512 };
+const READER: PageRange = PageRange { start: Pfn(0x6000), pages: 512 };
 
-/// Without KASLR the old kernel's own code lies where the reader begins, so that both
-/// passes of the second wake-up, the measured one too, go over the place that it left.
+/// The first time the image's window is where the reader begins. The second time it
+/// has to move, and both of its passes, the measured one too, go over the place that
+/// it left.
 #[test]
 fn a_life_may_sleep_twice() -> Result<(), Failure> {
+    // Else the old kernel itself may lie there.
     let options = Options { command_line: "nokaslr".into(), ..Options::default() };
     let mut life = begin("sleeps-twice", options)?;
-    let before = life.fill(&Fill::light())?;
+    // So much that what lies there is in use.
+    let fill = Fill { patterned: life.options.memory() / 5 * 3, ..Fill::light() };
+    let before = life.fill(&fill)?;
+    let begins = format!("at {READER}, entered by Pvh");
     let first = scenario::sleep_and_wake(&mut life, &before)?;
-    let asleep = scenario::sleep(&mut life, &["--test-measure"])?;
+    let log = life.serial_log()?;
+    assert!(log.contains(&begins), "the reader was not loaded there");
+    assert!(!log.contains("moving to"), "the reader had to move");
+    let asleep = scenario::sleep(&mut life, &["--test-measure", "--test-move"])?;
     let image = scenario::image(&life)?;
     let second = image.header(State::Valid)?;
     assert_ne!(first.id, second.id, "two images of one identity");
     let stored = image.stored_in(State::Valid, READER)?;
-    assert_eq!(stored, READER.pages, "not all that lies at {READER} is in the image");
-    let written = life.serial_log()?.len();
+
+    assert!(stored > READER.pages / 2, "{stored} pages that lie at {READER} are in the image");
+    let written = log.len();
     scenario::wake(&mut life, &asleep, &before)?;
     let log = life.serial_log()?.split_off(written);
-    assert!(log.contains(&format!("at {READER}, entered by Pvh")), "it was not loaded there");
+    assert!(log.contains(&begins) && log.contains("moving to"), "the reader did not move");
     assert!(log.contains("measured device"), "the reader did not read all a second time");
     life.finish()?;
     Ok(())

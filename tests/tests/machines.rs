@@ -183,7 +183,8 @@ fn round_trip_at_the_end_of_memory() -> Result<bool, Failure> {
     let ran = life.guest.run(&["busybox", "sh", "-c", hide])?;
     life.logged(|_| scenario::said(&ran, 0, &[]))?;
     let before = life.fill(&Fill::light())?;
-    scenario::sleep_and_wake(&mut life, &before)?;
+    let asleep = scenario::sleep(&mut life, &["--test-move"])?;
+    scenario::wake(&mut life, &asleep, &before)?;
     let at_the_end = life.serial_log()?.contains("-0x3bffffff");
     life.finish()?;
     Ok(at_the_end)

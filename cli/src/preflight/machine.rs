@@ -8,6 +8,7 @@ use crate::mailbox::Mailbox;
 use crate::old_kernel::{KernelPageFlags, OldKernel};
 use crate::output;
 use crate::processors;
+use crate::stamp::WriterElf;
 use crate::system::System;
 use crate::window;
 use dormouse_handoff::plan::{MAX_VMCOREINFO, Methods, PowerFacts, Steps};
@@ -193,15 +194,18 @@ pub fn free_pages(kernel: &OldKernel) -> Finding {
 }
 
 /// A place for the writer.
-pub fn window(system: &System, memory: &MemoryMap, bytes: u64) -> Finding {
+pub fn window(system: &System, memory: &MemoryMap, writer: &WriterElf) -> Finding {
     let subject = "window";
     let found = KernelPageFlags::open(system)
-        .map(|mut flags| window::choose(memory, &[], bytes, &mut flags));
+        .map(|mut flags| window::choose(memory, &[], writer.loaded(), &mut flags));
     match found {
         Ok(Some(address)) => Finding::good(subject, format!("for example at {address}")),
         Ok(None) => Finding::refused(
             subject,
-            format!("no {} MiB of memory are free of kernel structures", bytes >> 20),
+            format!(
+                "no {} MiB of memory are free of kernel structures",
+                writer.window_bytes() >> 20
+            ),
             "free some memory, for example by ending a program",
         ),
         Err(error) => Finding::refused(

@@ -102,7 +102,7 @@ impl Survey {
             .as_ref()
             .and_then(|kernel| keep(&mut findings, screen::look(system, &kernel.memory)));
         if let (Some(kernel), Some(writer)) = (&kernel, &writer) {
-            findings.push(machine::window(system, &kernel.memory, writer.window_bytes()));
+            findings.push(machine::window(system, &kernel.memory, writer));
         }
         findings.push(machine::mailbox());
         let target = target.and_then(|looked| {

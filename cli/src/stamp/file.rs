@@ -6,7 +6,7 @@ use crate::elf::{
 use dormouse_handoff::plan::{
     MAX_WINDOW, Plan, SECTION, SECTION_BYTES, WAY_BACK_OFFSET, WINDOW_ALIGNMENT, WayBack,
 };
-use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
+use dormouse_handoff::units::{PAGE_SIZE, PageRange, PhysAddr};
 use std::fmt;
 use std::ops::Range;
 use zerocopy::{FromBytes, IntoBytes};
@@ -95,6 +95,12 @@ impl WriterElf {
         let segments_end = segments.iter().map(in_file).max().unwrap_or(0);
         let needed = segments_end.max(program_headers.end).max(plan.end);
         Ok(Self { program_headers, plan, needed, loaded, bytes })
+    }
+
+    /// Where a boot loader puts this program: as large as its window, and aligned
+    /// like it.
+    pub fn loaded(&self) -> PageRange {
+        PageRange::new(self.loaded.start / PAGE_SIZE, self.window_bytes() / PAGE_SIZE)
     }
 
     /// Bytes of the window that this writer needs.

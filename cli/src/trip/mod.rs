@@ -45,7 +45,7 @@ use crate::window;
 use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::image::{Header, Kind};
 use dormouse_handoff::mailbox as contract;
-use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
+use dormouse_handoff::units::{PAGE_SIZE, Pfn, PhysAddr};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::path::Path;
 use std::time::SystemTime;
@@ -256,7 +256,7 @@ impl<'a> Trip<'a> {
         let wishes = self.options.wishes(system, self.purpose, self.attempts, self.slot.generation);
         for _ in 0..MOVES {
             let mailbox = journey.mailbox.addresses()?;
-            let window = choose_window(system, circumstances, writer, &mailbox)?;
+            let window = self.choose_window(system, circumstances, writer, &mailbox)?;
             let attempt = Attempt {
                 nonce: journey.nonce,
                 created: seconds_since_1970(),
@@ -276,6 +276,23 @@ impl<'a> Trip<'a> {
             }
         }
         Err(Error::MailboxMoves(MOVES))
+    }
+
+    fn choose_window(
+        &self,
+        system: &System,
+        circumstances: &Circumstances,
+        writer: &WriterElf,
+        mailbox: &[PhysAddr],
+    ) -> Result<PhysAddr> {
+        let loaded = writer.loaded();
+        let mut taken: Vec<Pfn> = mailbox.iter().map(|address| Pfn::containing(*address)).collect();
+        if self.options.test_move {
+            taken.push(loaded.start);
+        }
+        let mut flags = KernelPageFlags::open(system)?;
+        window::choose(&circumstances.kernel.memory, &taken, loaded, &mut flags)
+            .ok_or(Error::NoWindow { bytes: writer.window_bytes() })
     }
 
     fn stamp(
@@ -407,20 +424,6 @@ fn is_complete(mail: &Mail) -> bool {
     use contract::Outcome;
     let outcome = Outcome::from_number(mail.head.outcome);
     matches!(outcome, Some(Outcome::Done | Outcome::Woken))
-}
-
-fn choose_window(
-    system: &System,
-    circumstances: &Circumstances,
-    writer: &WriterElf,
-    mailbox: &[PhysAddr],
-) -> Result<PhysAddr> {
-    use dormouse_handoff::units::Pfn;
-    let taken: Vec<Pfn> = mailbox.iter().map(|address| Pfn::containing(*address)).collect();
-    let bytes = writer.window_bytes();
-    let mut flags = KernelPageFlags::open(system)?;
-    window::choose(&circumstances.kernel.memory, &taken, bytes, &mut flags)
-        .ok_or(Error::NoWindow { bytes })
 }
 
 /// Leaves the target as it was, if an image of this attempt lies there.

@@ -66,6 +66,11 @@ pub struct Options {
     #[arg(long, hide = true)]
     pub test_exercise: bool,
 
+    /// For tests: a window elsewhere than boot loaders put the reader, which has to
+    /// move then
+    #[arg(long, hide = true)]
+    pub test_move: bool,
+
     /// For tests: let a stage fail (STAGE:error, STAGE:panic, STAGE:page-fault)
     #[arg(long, hide = true, value_parser = parse_fault)]
     pub test_fault: Option<(Stage, Fault)>,

@@ -41,9 +41,9 @@ multiboot2_header:
     .long   12
     .long   multiboot2_door_physical
     .balign 8
-    .word   10, 0                           // may be moved: anywhere from 1 MiB to 4 GiB
+    .word   10, 0                           // may be moved: up to 4 GiB, not far
     .long   24
-    .long   0x100000, 0xffffffff, ALIGNMENT, 1
+    .long   load_base, 0xffffffff, ALIGNMENT, 1
     .word   0, 0
     .long   8
 multiboot2_end:

@@ -4,11 +4,13 @@
 // RCX = our handle, RDX = the system table, the firmware's stack, which is at
 // least 128 KiB and stays in use until boot services are left.
 //
-// The image lies wherever the firmware put it. A window is allocated and filled;
-// what goes wrong until boot services are left ends in the firmware again.
+// The image lies wherever the firmware put it. A window is allocated and filled,
+// where every loader puts us if that is free; what goes wrong until boot services
+// are left ends in the firmware again.
 
 .set LOADER_CODE,   1                       // memory that may be executed
 .set BELOW,         1                       // allocate below the given address
+.set AT,            2                       // allocate there
 .set BOOT_SERVICES, 96                      // in the system table
 .set ALLOCATE_PAGES, 40                     // in the boot services
 
@@ -28,18 +30,27 @@ uefi_door:
     cld
     mov     %rcx, %r12
     mov     %rdx, %r13
+    mov     BOOT_SERVICES(%r13), %rbx
+    mov     $load_base, %eax
+    mov     %rax, 32(%rsp)
+    mov     $AT, %ecx
+    mov     $LOADER_CODE, %edx
+    mov     $(ALIGNMENT / 4096), %r8d
+    lea     32(%rsp), %r9
+    call    *ALLOCATE_PAGES(%rbx)
+    test    %rax, %rax
+    jz      1f
     mov     $0xffffffff, %eax
     mov     %rax, 32(%rsp)
     mov     $BELOW, %ecx
     mov     $LOADER_CODE, %edx
     mov     $(2 * ALIGNMENT / 4096), %r8d   // an aligned window fits
     lea     32(%rsp), %r9
-    mov     BOOT_SERVICES(%r13), %rax
-    call    *ALLOCATE_PAGES(%rax)
+    call    *ALLOCATE_PAGES(%rbx)
     test    %rax, %rax
     jnz     uefi_return
 
-    mov     32(%rsp), %rbx
+1:  mov     32(%rsp), %rbx
     add     $(ALIGNMENT - 1), %rbx
     and     $-ALIGNMENT, %rbx
     mov     %rbx, %rdi
