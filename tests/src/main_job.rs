@@ -129,7 +129,7 @@ impl MainJob {
             progress.step("hibernating and waking with Linux's own");
             let options = swsusp::options(&self.options, false);
             let linux = Life::begin(artefacts, "last-swsusp", options)?;
-            let (swsusp, _) = swsusp::measure(linux, &fill)?;
+            let swsusp = swsusp::measure(linux, &fill)?;
             let rates: Vec<f64> = report.cycles.iter().map(|c| c.sleep.write_mb_s).collect();
             let best = rates.into_iter().fold(0.0, f64::max);
             report.write_rate_ratio = Some(best / swsusp.write_mb_s);

@@ -1,5 +1,6 @@
 //! Linux's own hibernation on the same machine, to compare with.
 
+use crate::checks::Baseline;
 use crate::error::Error;
 use crate::fill::Fill;
 use crate::life::{Asleep, Life};
@@ -36,27 +37,35 @@ pub fn options(options: &Options, compressed: bool) -> Options {
 }
 
 /// Fills, hibernates and wakes a guest.
-pub fn measure(mut life: Life, fill: &Fill) -> Result<(Swsusp, Asleep), Error> {
-    let device = life.options.target_name();
+pub fn measure(mut life: Life, fill: &Fill) -> Result<Swsusp, Error> {
     let before = life.fill(fill)?;
+    let asleep = sleep(&mut life)?;
+    let took = wake(&mut life, &asleep, &before)?;
+    life.finish()?;
+    Ok(took)
+}
+
+/// Puts a guest to sleep, into a swap space that has nothing yet.
+pub fn sleep(life: &mut Life) -> Result<Asleep, Error> {
+    let device = life.options.target_name();
     life.logged(|life| {
-        for argv in [["mkswap", device], ["swapon", device]] {
-            let ran = life.guest.run(&argv)?;
-            if ran.code != Some(0) {
-                return Err(Error::verdict(format!("{argv:?}: {}", ran.stderr)));
-            }
-        }
+        run(life, &["mkswap", device])?;
+        run(life, &["swapon", device])?;
         let (path, contents) = ("/sys/power/disk".into(), "shutdown".into());
-        life.guest.call(Call::Write { path, contents })?;
-        Ok(())
+        life.guest.call(Call::Write { path, contents }).map(drop)
     })?;
     let argv = ["sh", "-c", "echo disk > /sys/power/state"];
     let attempt = life.attempt(&argv)?;
-    let asleep = life.fall_asleep(attempt)?;
+    life.fall_asleep(attempt)
+}
+
+/// Wakes a guest, checks that it is what it was, and takes its swap space from it
+/// again; what all of it took.
+pub fn wake(life: &mut Life, asleep: &Asleep, before: &Baseline) -> Result<Swsusp, Error> {
     // The same kernel again: it finds its image by `resume=`.
     let setup = life.setup.clone();
-    let awake = life.wake_on(&asleep, &setup)?;
-    let checks = life.compare(&before)?;
+    let awake = life.wake_on(asleep, &setup)?;
+    let checks = life.compare(before)?;
     // Its warnings are its own affair; its memory has to be right.
     let damaged = checks.iter().find(|check| !check.good && check.what != "kernel log");
     if let Some(check) = damaged {
@@ -65,19 +74,28 @@ pub fn measure(mut life: Life, fill: &Fill) -> Result<(Swsusp, Asleep), Error> {
     let text = life.serial_log()?;
     let speed = |verb| {
         let missing = || Error::verdict(format!("no line of {verb:?} on the console"));
-        text.lines().find_map(|line| speed(line, verb)).ok_or_else(missing)
+        text.lines().rev().find_map(|line| speed(line, verb)).ok_or_else(missing)
     };
     let (stored_bytes, write_mb_s) = speed("Wrote")?;
     let (_, read_mb_s) = speed("Read")?;
-    life.finish()?;
-    let took = Swsusp {
+    let device = life.options.target_name();
+    life.logged(|life| run(life, &["swapoff", device]))?;
+    Ok(Swsusp {
         stored_bytes,
         write_mb_s,
         read_mb_s,
         trigger_to_off_s: (asleep.off - asleep.asked).as_secs_f64(),
         start_to_userland_s: (awake.answered - awake.started).as_secs_f64(),
-    };
-    Ok((took, asleep))
+    })
+}
+
+/// Runs a program in the guest that has to end well.
+fn run(life: &mut Life, argv: &[&str]) -> Result<(), Error> {
+    let ran = life.guest.run(argv)?;
+    match ran.code {
+        Some(0) => Ok(()),
+        _ => Err(Error::verdict(format!("{argv:?}: {}", ran.stderr))),
+    }
 }
 
 /// Bytes, and MB/s, of a kernel's line as in `PM: hibernation: Wrote 383700

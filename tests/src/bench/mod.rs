@@ -4,6 +4,7 @@
 mod ceiling;
 mod cpu;
 mod goals;
+mod host;
 mod measured;
 mod peers;
 mod report;
@@ -22,6 +23,7 @@ use crate::kiosk::System;
 use crate::main_job::Progress;
 use crate::options::Options;
 use crate::qemu::DiskKind;
+use std::cmp::Ordering;
 use std::path::PathBuf;
 
 /// A part of the measurements.
@@ -92,6 +94,19 @@ impl Bench<'_> {
         }
         Ok(needed <= available)
     }
+}
+
+/// In order, the smallest first.
+fn sorted<T: PartialOrd>(mut values: Vec<T>) -> Vec<T> {
+    // What was measured is a number.
+    values.sort_by(|one, other| one.partial_cmp(other).unwrap_or(Ordering::Equal));
+    values
+}
+
+/// The one in the middle; `None` of none.
+fn median<T: Copy + PartialOrd>(values: Vec<T>) -> Option<T> {
+    let sorted = sorted(values);
+    sorted.get(sorted.len() / 2).copied()
 }
 
 /// MiB of memory that the host has to give.

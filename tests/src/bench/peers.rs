@@ -1,12 +1,13 @@
 //! Against Linux's own hibernation, and a whole Linux as the writer: the same
 //! machine, disk and contents of memory for each.
 
-use super::Bench;
+use super::host::{Ticks, touch_memory};
 use super::report::{Outcome, Peer, PeerFigures};
+use super::{Bench, median, sorted};
 use crate::error::Error;
 use crate::fill::Fill;
 use crate::initramfs;
-use crate::life::{Asleep, Life};
+use crate::life::Life;
 use crate::options::Options;
 use crate::qemu::Sample;
 use crate::report::{Said, Sleep, rate};
@@ -24,6 +25,12 @@ const CRASH_KERNEL_MIB: u64 = 192;
 
 /// Longest time for a crash kernel to boot, dump and power off.
 const DUMP: Duration = Duration::from_secs(300);
+
+/// Hibernations in one life; odd, so that the median of each figure is one of them.
+const ROUNDS: usize = 5;
+
+/// The same where it has to be quick, of what a goal is held against.
+const QUICK_ROUNDS: usize = 3;
 
 /// The crash kernel in the guest.
 const CRASH_KERNEL: &str = "/crash/vmlinuz";
@@ -44,62 +51,84 @@ impl Bench<'_> {
             let options = Options { memory_mib, sampled: true, allocated: true, ..self.options() };
             let fill = Fill::for_memory(1 << 30);
             step("dormouse");
-            all.push(row("dormouse", Outcome::Measured(self.dormouse(options.clone(), &fill)?)));
+            let rounds = if self.quick { QUICK_ROUNDS } else { ROUNDS };
+            let ours = row_of(|| self.dormouse(options.clone(), &fill, rounds))?;
+            all.push(row("dormouse", Outcome::Measured(ours)));
             let stock = Some(self.artefacts.distribution_kernel()?);
             let options = Options { kernel: stock, ..options };
             for (name, compressed) in [("swsusp-nocompress", false), ("swsusp", true)] {
                 step(name);
-                let measured = self.swsusp(name, &options, &fill, compressed);
+                let options = swsusp::options(&options, compressed);
+                let rounds = if self.quick && compressed { 1 } else { rounds };
+                let measured = row_of(|| self.swsusp(name, options, &fill, rounds));
                 all.push(row(name, Outcome::of_peer(measured)));
             }
             step("kdump");
-            all.push(row("kdump", Outcome::of_peer(self.kdump(options, &fill))));
+            let measured = row_of(|| Ok(vec![self.kdump(options, &fill)?]));
+            all.push(row("kdump", Outcome::of_peer(measured)));
         }
         Ok(all)
     }
 
-    fn dormouse(&self, options: Options, fill: &Fill) -> Result<PeerFigures, Error> {
+    fn dormouse(
+        &self,
+        options: Options,
+        fill: &Fill,
+        rounds: usize,
+    ) -> Result<Vec<PeerFigures>, Error> {
         let mut life = Life::begin_bare(self.artefacts, "peer-dormouse", options)?;
         let before = life.fill(fill)?;
-        let asleep = scenario::sleep(&mut life, &[])?;
-        let header = scenario::image(&life)?.header(State::Valid)?;
-        let awake = life.wake(&asleep)?;
-        let said = life.logged(|_| Said::parse(&awake.said))?;
-        checks::all_good(&life.compare(&before)?)?;
+        let mut all = Vec::new();
+        for _ in 0..rounds {
+            let asleep = scenario::sleep(&mut life, &[])?;
+            let header = scenario::image(&life)?.header(State::Valid)?;
+            touch_memory(life.options.memory());
+            let awake = life.wake(&asleep)?;
+            let said = life.logged(|_| Said::parse(&awake.said))?;
+            checks::all_good(&life.compare(&before)?)?;
+            let Sleep { first_write_ms, write_mb_s, .. } = Sleep::new(&header, 0.0);
+            let seen = Seen::of(&asleep.samples, asleep.asked, asleep.off)?;
+            all.push(PeerFigures {
+                stored_bytes: header.counts.stored * 4096,
+                first_write_ms,
+                write_mb_s,
+                read_mb_s: Some(said.read.bytes_per_second / 1e6),
+                start_to_userland_s: Some((awake.answered - awake.started).as_secs_f64()),
+                reserved_mib: (header.counts.window * 4096) >> 20,
+                ..seen.figures()
+            });
+        }
         life.finish()?;
-        let Sleep { first_write_ms, write_mb_s, .. } = Sleep::new(&header, 0.0);
-        let seen = Seen::of(&asleep.samples, asleep.asked, asleep.off)?;
-        Ok(PeerFigures {
-            stored_bytes: header.counts.stored * 4096,
-            first_write_ms,
-            write_mb_s,
-            read_mb_s: Some(said.read.bytes_per_second / 1e6),
-            start_to_userland_s: Some((awake.answered - awake.started).as_secs_f64()),
-            reserved_mib: (header.counts.window * 4096) >> 20,
-            ..seen.figures()
-        })
+        Ok(all)
     }
 
     fn swsusp(
         &self,
         name: &str,
-        options: &Options,
+        options: Options,
         fill: &Fill,
-        compressed: bool,
-    ) -> Result<PeerFigures, Error> {
-        let options = swsusp::options(options, compressed);
-        let life = Life::begin_bare(self.artefacts, &format!("peer-{name}"), options)?;
-        let (took, Asleep { asked, off, samples, .. }) = swsusp::measure(life, fill)?;
-        let seen = Seen::of(&samples, asked, off)?;
-        Ok(PeerFigures {
-            stored_bytes: took.stored_bytes,
-            first_write_ms: seen.trigger_to_first_ms,
-            write_mb_s: took.write_mb_s,
-            read_mb_s: Some(took.read_mb_s),
-            start_to_userland_s: Some(took.start_to_userland_s),
-            reserved_mib: took.stored_bytes >> 20,
-            ..seen.figures()
-        })
+        rounds: usize,
+    ) -> Result<Vec<PeerFigures>, Error> {
+        let mut life = Life::begin_bare(self.artefacts, &format!("peer-{name}"), options)?;
+        let before = life.fill(fill)?;
+        let mut all = Vec::new();
+        for _ in 0..rounds {
+            let asleep = swsusp::sleep(&mut life)?;
+            touch_memory(life.options.memory());
+            let took = swsusp::wake(&mut life, &asleep, &before)?;
+            let seen = Seen::of(&asleep.samples, asleep.asked, asleep.off)?;
+            all.push(PeerFigures {
+                stored_bytes: took.stored_bytes,
+                first_write_ms: seen.trigger_to_first_ms,
+                write_mb_s: took.write_mb_s,
+                read_mb_s: Some(took.read_mb_s),
+                start_to_userland_s: Some(took.start_to_userland_s),
+                reserved_mib: took.stored_bytes >> 20,
+                ..seen.figures()
+            });
+        }
+        life.finish()?;
+        Ok(all)
     }
 
     /// Debian's kernel crashes into another one of the same, whose userland is
@@ -146,6 +175,7 @@ impl Bench<'_> {
 }
 
 /// What QEMU saw of a system's writing.
+#[derive(Default)]
 struct Seen {
     bytes: u64,
     writing_s: f64,
@@ -200,6 +230,77 @@ impl Seen {
             trigger_to_first_write_ms: self.trigger_to_first_ms,
             last_write_to_off_ms: self.last_to_off_ms,
             progress: self.progress,
+            rounds: 1,
+            quickest_write_mb_s: 0.0,
+            slowest_write_mb_s: 0.0,
+            others_percent: 0.0,
         }
+    }
+}
+
+/// A row's figures, by the hibernations that `measure` finds.
+fn row_of(measure: impl FnOnce() -> Result<Vec<PeerFigures>, Error>) -> Result<PeerFigures, Error> {
+    let before = Ticks::now()?;
+    let rounds = measure()?;
+    let others_percent = Ticks::now()?.others_percent(&before);
+    medians(rounds, others_percent).ok_or_else(|| Error::verdict("nothing was measured"))
+}
+
+/// The median of each figure by itself, and the progress of the hibernation with the
+/// median time to power off; `None` of none.
+fn medians(mut rounds: Vec<PeerFigures>, others_percent: f64) -> Option<PeerFigures> {
+    fn of<T: Copy + PartialOrd>(
+        rounds: &[PeerFigures],
+        figure: impl Fn(&PeerFigures) -> T,
+    ) -> Option<T> {
+        median(rounds.iter().map(figure).collect())
+    }
+    rounds.sort_by(|one, other| one.trigger_to_off_s.total_cmp(&other.trigger_to_off_s));
+    let rates = sorted(rounds.iter().map(|round| round.write_mb_s).collect());
+    let all = &rounds;
+    Some(PeerFigures {
+        stored_bytes: of(all, |round| round.stored_bytes)?,
+        written_bytes: of(all, |round| round.written_bytes)?,
+        first_write_ms: of(all, |round| round.first_write_ms)?,
+        write_mb_s: of(all, |round| round.write_mb_s)?,
+        read_mb_s: of(all, |round| round.read_mb_s)?,
+        trigger_to_off_s: of(all, |round| round.trigger_to_off_s)?,
+        start_to_userland_s: of(all, |round| round.start_to_userland_s)?,
+        reserved_mib: of(all, |round| round.reserved_mib)?,
+        trigger_to_first_write_ms: of(all, |round| round.trigger_to_first_write_ms)?,
+        last_write_to_off_ms: of(all, |round| round.last_write_to_off_ms)?,
+        progress: all.get(all.len() / 2)?.progress.clone(),
+        rounds: all.len(),
+        quickest_write_mb_s: *rates.last()?,
+        slowest_write_mb_s: *rates.first()?,
+        others_percent,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_figure_is_the_median_of_its_own() {
+        let round = |write_mb_s, trigger_to_off_s, read_mb_s| PeerFigures {
+            write_mb_s,
+            read_mb_s,
+            trigger_to_off_s,
+            progress: vec![(trigger_to_off_s, write_mb_s)],
+            ..Seen::default().figures()
+        };
+        let rounds = vec![
+            round(30.0, 0.7, Some(5.0)),
+            round(10.0, 0.5, Some(4.0)),
+            round(20.0, 0.9, Some(6.0)),
+        ];
+        let row = medians(rounds, 3.0).unwrap();
+        assert_eq!((row.write_mb_s, row.trigger_to_off_s, row.read_mb_s), (20.0, 0.7, Some(5.0)));
+        assert_eq!((row.slowest_write_mb_s, row.quickest_write_mb_s), (10.0, 30.0));
+        assert_eq!((row.rounds, row.progress), (3, vec![(0.7, 30.0)]));
+        let lone = medians(vec![round(10.0, 0.5, None)], 0.0).unwrap();
+        assert_eq!((lone.write_mb_s, lone.read_mb_s), (10.0, None));
+        assert!(medians(Vec::new(), 0.0).is_none());
     }
 }

@@ -110,7 +110,8 @@ pub struct Peer {
     pub outcome: Outcome<PeerFigures>,
 }
 
-/// How one way to get memory to disk, and back, did.
+/// How one way to get memory to disk, and back, did: of several hibernations the median
+/// of each figure by itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct PeerFigures {
     /// Bytes of memory that were put away.
@@ -136,8 +137,18 @@ pub struct PeerFigures {
     pub trigger_to_first_write_ms: f64,
     /// Milliseconds from the last write to power off.
     pub last_write_to_off_ms: f64,
-    /// Seconds since the command, and MB written by then.
+    /// Seconds since the command, and MB written by then, of the hibernation with the
+    /// median time to power off.
     pub progress: Vec<(f64, f64)>,
+    /// How many hibernations.
+    pub rounds: usize,
+    /// The quickest `write_mb_s` of them.
+    pub quickest_write_mb_s: f64,
+    /// The slowest.
+    pub slowest_write_mb_s: f64,
+    /// Percent of the host's processors that others had meanwhile, booting and filling
+    /// included: what makes figures worthless.
+    pub others_percent: f64,
 }
 
 /// A machine of one size.

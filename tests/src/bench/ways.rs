@@ -1,7 +1,7 @@
 //! Suspending to RAM, beside Linux's own way there and back on the same machine.
 
-use super::Bench;
 use super::report::Suspend;
+use super::{Bench, sorted};
 use crate::error::Error;
 use crate::fill::Fill;
 use crate::life::Life;
@@ -76,9 +76,4 @@ fn row(system: &str, times: Vec<(f64, f64)>) -> Suspend {
         quickest_wake_s: of(&wake, 0),
         slowest_wake_s: of(&wake, rounds.saturating_sub(1)),
     }
-}
-
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_by(f64::total_cmp);
-    values
 }

@@ -7,8 +7,8 @@ pub use gpt::{PARTITION_START, write_one_partition};
 
 use crate::error::Error;
 use crate::host_program;
-use rustix::fs::FallocateFlags;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,12 +22,24 @@ pub fn blank(file: &Path, bytes: u64) -> Result<(), Error> {
 
 /// Gives a disk all its blocks, as a real one has them: otherwise the host looks for
 /// a place for each while the guest writes it for the first time.
+///
+/// What is there is written once more: where the file is in memory, `fallocate` gives it
+/// pages that nobody has touched yet.
 pub fn allocate(file: &Path) -> Result<(), Error> {
-    let tried = || format!("allocating {}", file.display());
-    let disk = File::options().write(true).open(file).map_err(Error::host(tried()))?;
-    let bytes = disk.metadata().map_err(Error::host(tried()))?.len();
-    rustix::fs::fallocate(&disk, FallocateFlags::empty(), 0, bytes)
-        .map_err(|errno| Error::host(tried())(errno))
+    let write_all = || -> std::io::Result<()> {
+        let disk = File::options().read(true).write(true).open(file)?;
+        let bytes = disk.metadata()?.len();
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < bytes {
+            let part = buffer.len().min((bytes - at) as usize);
+            disk.read_exact_at(&mut buffer[..part], at)?;
+            disk.write_all_at(&buffer[..part], at)?;
+            at += part as u64;
+        }
+        Ok(())
+    };
+    write_all().map_err(Error::host(format!("allocating {}", file.display())))
 }
 
 /// Makes a disk of this many bytes with an ext4 file system on it.

@@ -40,15 +40,26 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
     if !report.peers.is_empty() {
         writeln!(
             text,
-            "\nAgainst the peers\n\
-             {:<18} {:>6} {:>7} {:>9} {:>8} {:>8} {:>7} {:>9} {:>9}",
-            "system", "MiB", "stored", "1st write", "write", "read", "off", "userland", "reserved"
+            "\nAgainst the peers (medians of so many hibernations; MB/s)\n\
+             {:<18} {:>5} {:>3} {:>7} {:>9} {:>6} {:>13} {:>5} {:>7} {:>8} {:>8} {:>7}",
+            "system",
+            "MiB",
+            "of",
+            "stored",
+            "1st write",
+            "write",
+            "of all",
+            "read",
+            "off",
+            "userland",
+            "reserved",
+            "others"
         )?;
         for row in &report.peers {
             let or_dash = |value: Option<f64>, unit: &str, digits: usize| {
                 value.map_or("-".into(), |value| format!("{value:.digits$}{unit}"))
             };
-            write!(text, "{:<18} {:>6} ", row.system, row.memory_mib)?;
+            write!(text, "{:<18} {:>5} ", row.system, row.memory_mib)?;
             let figures = match &row.outcome {
                 Outcome::Measured(figures) => figures,
                 Outcome::Failed { failed } => {
@@ -56,9 +67,13 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
                     continue;
                 }
             };
+            let range =
+                format!("{:.0} to {:.0}", figures.slowest_write_mb_s, figures.quickest_write_mb_s);
             writeln!(
                 text,
-                "{:>4} MB {:>6.0} ms {:>8.0} {:>8} {:>5.2} s {:>9} {:>5} MiB",
+                "{:>3} {:>4} MB {:>6.0} ms {:>6.0} {range:>13} {:>5} {:>5.2} s {:>8} {:>4} MiB \
+                 {:>5.0} %",
+                figures.rounds,
                 figures.stored_bytes / 1_000_000,
                 figures.first_write_ms,
                 figures.write_mb_s,
@@ -66,6 +81,7 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
                 figures.trigger_to_off_s,
                 or_dash(figures.start_to_userland_s, " s", 2),
                 figures.reserved_mib,
+                figures.others_percent,
             )?;
         }
     }
