@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// machine wakes from S3 (hw/core/loader.c, `rom_reset`), right over a system
 /// that was woken from disk before: Linux must not use that place. No loader of
 /// a real machine does so.
-const KEEP_OFF: &str = "memmap=2M$16M";
+const KEEP_OFF: &str = "memmap=2M$96M";
 
 fn begin(name: &str, options: Options) -> Result<Life, Failure> {
     Ok(Life::begin(&Artefacts::from_environment()?, name, options)?)
