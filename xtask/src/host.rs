@@ -9,7 +9,7 @@ use std::process::Command;
 pub const FOR_BUILDING: &[Need] =
     &[Need("gcc", "/usr/bin/gcc"), Need("libc6-dev", "/usr/include/stdio.h")];
 
-/// To build the test kernel.
+/// To build the test kernel, beside its source.
 pub const FOR_THE_KERNEL: &[Need] = &[
     Need("bc", "/usr/bin/bc"),
     Need("bison", "/usr/bin/bison"),
@@ -17,7 +17,6 @@ pub const FOR_THE_KERNEL: &[Need] = &[
     Need("gcc", "/usr/bin/gcc"),
     Need("libc6-dev", "/usr/include/stdio.h"),
     Need("libelf-dev", "/usr/include/libelf.h"),
-    Need("linux-source-6.1", "/usr/src/linux-source-6.1.tar.xz"),
     Need("make", "/usr/bin/make"),
     Need("xz-utils", "/usr/bin/xz"),
 ];
@@ -71,7 +70,7 @@ pub const FOR_CORES: &[Need] = &[
 ];
 
 /// A Debian package, and a file that shows that it is installed.
-pub struct Need(&'static str, &'static str);
+pub struct Need(pub &'static str, pub &'static str);
 
 /// A target without an operating system.
 pub const BARE_TARGET: &str = "x86_64-unknown-none";

@@ -2,37 +2,61 @@
 //! `tests/kernel/config`, built once and cached outside the tree.
 
 use crate::error::Error;
+use crate::host::Need;
 use crate::{host, paths, shell};
+use clap::ValueEnum;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const PACKAGE: &str = "linux-source-6.1";
-const SOURCE: &str = "/usr/src/linux-source-6.1.tar.xz";
-
 /// Build the test kernel (a few minutes, once) and print where it is
 #[derive(clap::Args)]
-pub struct Kernel {}
+pub struct Kernel {
+    /// Which Linux: that of the tests, or a newer one for `cargo xtask qemu
+    /// --kernel`
+    #[arg(long, value_enum, default_value = "6.1")]
+    linux: Linux,
+}
 
 impl Kernel {
     pub fn run(self) -> Result<(), Error> {
-        println!("{}", ensure()?.display());
+        println!("{}", ensure(self.linux)?.display());
         Ok(())
     }
 }
 
+/// What Debian 12 has a source package of.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Linux {
+    #[value(name = "6.1")]
+    OfTheTests,
+    #[value(name = "6.12")]
+    Newer,
+}
+
+impl Linux {
+    fn package(self) -> Need {
+        match self {
+            Self::OfTheTests => Need("linux-source-6.1", "/usr/src/linux-source-6.1.tar.xz"),
+            Self::Newer => Need("linux-source-6.12", "/usr/src/linux-source-6.12.tar.xz"),
+        }
+    }
+}
+
 /// The test kernel's bzImage, built if it is not in the cache.
-pub fn ensure() -> Result<PathBuf, Error> {
+pub fn ensure(linux: Linux) -> Result<PathBuf, Error> {
     let config = paths::root().join("tests/kernel/config");
     let wanted = fs::read_to_string(&config).map_err(Error::file("reading", &config))?;
     host::ensure(host::FOR_THE_KERNEL)?;
-    let version =
-        shell::output(Command::new("dpkg-query").args(["-W", "-f", "${Version}", PACKAGE]))?;
+    let needs = [linux.package()];
+    host::ensure(&needs)?;
+    let [Need(name, source)] = needs;
+    let version = shell::output(Command::new("dpkg-query").args(["-W", "-f", "${Version}", name]))?;
     let hash = xxhash_rust::xxh64::xxh64(wanted.as_bytes(), 0);
     let folder = paths::cache().join("kernel").join(format!("{version}-{hash:016x}"));
     let image = folder.join("bzImage");
     if !image.exists() {
-        build(&config, &wanted, &folder)?;
+        build(source, &config, &wanted, &folder)?;
     }
     Ok(image)
 }
@@ -40,19 +64,25 @@ pub fn ensure() -> Result<PathBuf, Error> {
 /// Builds in a folder of this process's own and moves the result into place
 /// last, so that neither an interruption nor a second build leaves half a
 /// kernel.
-fn build(config: &Path, wanted: &str, folder: &Path) -> Result<(), Error> {
+fn build(source: &str, config: &Path, wanted: &str, folder: &Path) -> Result<(), Error> {
     eprintln!("building the test kernel (5 to 8 minutes on two cores, once)");
     let mut tree = folder.as_os_str().to_owned();
     tree.push(format!(".building-{}", std::process::id()));
     let tree = PathBuf::from(tree);
     fs::create_dir_all(&tree).map_err(Error::file("making", &tree))?;
-    let built = build_in(&tree, config, wanted, folder);
+    let built = build_in(&tree, source, config, wanted, folder);
     let removed = fs::remove_dir_all(&tree).map_err(Error::file("removing", &tree));
     built.and(removed)
 }
 
-fn build_in(tree: &Path, config: &Path, wanted: &str, folder: &Path) -> Result<(), Error> {
-    shell::run(Command::new("tar").args(["-xf", SOURCE, "--strip-components=1", "-C"]).arg(tree))?;
+fn build_in(
+    tree: &Path,
+    source: &str,
+    config: &Path,
+    wanted: &str,
+    folder: &Path,
+) -> Result<(), Error> {
+    shell::run(Command::new("tar").args(["-xf", source, "--strip-components=1", "-C"]).arg(tree))?;
     let make = || {
         let mut command = Command::new("make");
         command.arg("-s").current_dir(tree);

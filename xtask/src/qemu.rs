@@ -270,7 +270,7 @@ pub fn artefacts(kernel: Option<PathBuf>) -> Result<Artefacts, Error> {
     host::ensure(host::FOR_GUESTS)?;
     let kernel = match kernel {
         Some(kernel) => kernel,
-        None => kernel::ensure()?,
+        None => kernel::ensure(kernel::Linux::OfTheTests)?,
     };
     build::all()?;
     Ok(Artefacts::new(&paths::target(), &kernel)?)
