@@ -23,9 +23,10 @@ const ALARMS: [&str; 7] =
 /// has no level of its own where another processor's line came between.
 const OF_THE_HOST: [&str; 2] = ["hrtimer: interrupt took", "done."];
 
-/// How Linux 6.12 ends a warning of each of QEMU's SATA disks, at the start as
-/// after every wake-up.
-const OF_THE_DISK: &str = ": LPM support broken, forcing max_power";
+/// How Linux 6.12 ends its warnings of each of QEMU's SATA disks: at the start as
+/// after every wake-up, and when it first sees one.
+const OF_THE_DISK: [&str; 2] =
+    [": LPM support broken, forcing max_power", ", applying quirks: bridgeok"];
 
 /// What was looked at, and what was found.
 #[derive(Clone, Debug, Serialize)]
@@ -142,7 +143,7 @@ fn kernel_log(records: &[LogRecord]) -> Check {
 
 fn is_bad(record: &LogRecord) -> bool {
     let expected = OF_THE_HOST.iter().any(|words| record.text.starts_with(words))
-        || record.text.ends_with(OF_THE_DISK);
+        || OF_THE_DISK.iter().any(|words| record.text.ends_with(words));
     (record.level <= WARNING && !expected) || ALARMS.iter().any(|alarm| record.text.contains(alarm))
 }
 
