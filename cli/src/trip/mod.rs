@@ -181,6 +181,9 @@ impl<'a> Trip<'a> {
         rustix::fs::sync();
         let alarm = self.wake_after.map(|after| Alarm::set(system, after)).transpose()?;
         let offline = Offline::where_needed(system, output)?;
+        if self.target.is_some() {
+            shrink::empty_lists_of_processors(system);
+        }
         let ahead = clock::Ahead::before_sleep(system);
         let before = SystemTime::now();
         let first = Foremost::begin();
