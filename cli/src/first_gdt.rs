@@ -1,7 +1,8 @@
 //! Where the kernel keeps the first processor's GDT.
 //!
-//! Up to 6.12 the kernel does not bring its GDT back by itself when it returns
-//! from a kexec jump, so the writer has to ([`Plan::gdt`]). Before 6.2 the GDT
+//! Up to 6.13 the kernel does not bring its GDT back by itself when it returns
+//! from a kexec jump (later releases of 6.12 do, but the number does not tell which),
+//! so the writer has to ([`Plan::gdt`]). Before 6.2 the GDT
 //! has a fixed alias, [`FIXED_GDT`]; from then on that is randomised, and the
 //! writable original has to be looked up among the kernel's symbols.
 //!

@@ -232,7 +232,7 @@ pub struct Plan {
     /// (`page_offset_base`).
     pub direct_map: u64,
     /// Linear address of the first processor's GDT, under the old kernel's page
-    /// tables; 0: where Linux before 6.2 has it, [`FIXED_GDT`]. Up to 6.12 Linux
+    /// tables; 0: where Linux before 6.2 has it, [`FIXED_GDT`]. Up to 6.13 Linux
     /// expects it in GDTR when it comes back from a jump, the TSS in it included
     /// (`restore_processor_state`); later kernels see to it themselves.
     pub gdt: u64,
