@@ -42,7 +42,7 @@ pub fn choose(
     source: &mut impl PageFlagsSource,
 ) -> Option<PhysAddr> {
     let limit = PageRange::MAX_PFN * PAGE_SIZE;
-    let bytes = loaded.pages * PAGE_SIZE;
+    let bytes = loaded.bytes();
     let first = map.ram().any(|ram| ram.covers(&loaded)).then_some(loaded);
     let low = candidates(map, bytes, LOWEST, REACHED_BY_ALL).take(CANDIDATES);
     let high = candidates(map, bytes, REACHED_BY_ALL, limit).take(CANDIDATES);

@@ -189,6 +189,10 @@ mod tests {
         assert!(is_bad(&record(4, "anything")));
         assert!(!is_bad(&record(4, "hrtimer: interrupt took 2057750 ns")));
         assert!(!is_bad(&record(4, "ata1.00: LPM support broken, forcing max_power")));
+        assert!(!is_bad(&record(
+            4,
+            "ata1.00: Model 'QEMU HARDDISK', rev '2.5+', applying quirks: bridgeok"
+        )));
         assert!(is_bad(&record(6, "blk_update_request: I/O error, dev vda")));
     }
 }

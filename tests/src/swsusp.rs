@@ -6,6 +6,7 @@ use crate::fill::Fill;
 use crate::life::{Asleep, Life};
 use crate::options::Options;
 use crate::qemu::DiskKind;
+use crate::scenario;
 use dormouse_guest::protocol::Call;
 use serde::Serialize;
 
@@ -49,8 +50,9 @@ pub fn measure(mut life: Life, fill: &Fill) -> Result<Swsusp, Error> {
 pub fn sleep(life: &mut Life) -> Result<Asleep, Error> {
     let device = life.options.target_name();
     life.logged(|life| {
-        run(life, &["mkswap", device])?;
-        run(life, &["swapon", device])?;
+        for argv in [["mkswap", device], ["swapon", device]] {
+            scenario::said(&life.guest.run(&argv)?, 0, &[])?;
+        }
         let (path, contents) = ("/sys/power/disk".into(), "shutdown".into());
         life.guest.call(Call::Write { path, contents }).map(drop)
     })?;
@@ -79,7 +81,7 @@ pub fn wake(life: &mut Life, asleep: &Asleep, before: &Baseline) -> Result<Swsus
     let (stored_bytes, write_mb_s) = speed("Wrote")?;
     let (_, read_mb_s) = speed("Read")?;
     let device = life.options.target_name();
-    life.logged(|life| run(life, &["swapoff", device]))?;
+    life.logged(|life| scenario::said(&life.guest.run(&["swapoff", device])?, 0, &[]))?;
     Ok(Swsusp {
         stored_bytes,
         write_mb_s,
@@ -87,15 +89,6 @@ pub fn wake(life: &mut Life, asleep: &Asleep, before: &Baseline) -> Result<Swsus
         trigger_to_off_s: (asleep.off - asleep.asked).as_secs_f64(),
         start_to_userland_s: (awake.answered - awake.started).as_secs_f64(),
     })
-}
-
-/// Runs a program in the guest that has to end well.
-fn run(life: &mut Life, argv: &[&str]) -> Result<(), Error> {
-    let ran = life.guest.run(argv)?;
-    match ran.code {
-        Some(0) => Ok(()),
-        _ => Err(Error::verdict(format!("{argv:?}: {}", ran.stderr))),
-    }
 }
 
 /// Bytes, and MB/s, of a kernel's line as in `PM: hibernation: Wrote 383700

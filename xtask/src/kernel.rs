@@ -48,9 +48,9 @@ pub fn ensure(linux: Linux) -> Result<PathBuf, Error> {
     let config = paths::root().join("tests/kernel/config");
     let wanted = fs::read_to_string(&config).map_err(Error::file("reading", &config))?;
     host::ensure(host::FOR_THE_KERNEL)?;
-    let needs = [linux.package()];
-    host::ensure(&needs)?;
-    let [Need(name, source)] = needs;
+    let package = linux.package();
+    host::ensure(std::slice::from_ref(&package))?;
+    let Need(name, source) = package;
     let version = shell::output(Command::new("dpkg-query").args(["-W", "-f", "${Version}", name]))?;
     let hash = xxhash_rust::xxh64::xxh64(wanted.as_bytes(), 0);
     let folder = paths::cache().join("kernel").join(format!("{version}-{hash:016x}"));

@@ -153,9 +153,7 @@ impl Bench<'_> {
         let initrd = format!("--initrd={CRASH_INITRAMFS}");
         let line = "--command-line=console=ttyS0,115200 panic=-1 nr_cpus=1 reset_devices";
         let loaded = life.guest.run(&["kexec", "-p", CRASH_KERNEL, &initrd, line])?;
-        if loaded.code != Some(0) {
-            return Err(Error::verdict(format!("kexec -p: {}", loaded.stderr)));
-        }
+        scenario::said(&loaded, 0, &[])?;
         let crash = life.attempt(&["sh", "-c", "echo c > /proc/sysrq-trigger"])?;
         let crashed = life.standstill(&crash, "Kernel panic - not syncing")?;
         let ended = life.wait_for_end(DUMP)?;
