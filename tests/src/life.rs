@@ -146,10 +146,11 @@ impl Life {
         if options.allocated {
             disk::allocate(&target)?;
         }
-        if options.partition {
-            disk::write_one_partition(&target)?;
+        if let Some(table) = options.partition {
+            table.write(&target)?;
         }
-        let untouched = Untouched::begin(&target, options.partition, &folder.join(BYSTANDER))?;
+        let partitioned = options.partition.is_some();
+        let untouched = Untouched::begin(&target, partitioned, &folder.join(BYSTANDER))?;
         disk::ext4(&folder.join(SECOND_DISK_IMAGE), SECOND_BYTES)?;
         let kernel = options.kernel.clone().unwrap_or_else(|| artefacts.kernel().into());
         let clock = match options.chipset {
@@ -200,10 +201,10 @@ impl Life {
     pub fn target(&mut self) -> Result<String, Error> {
         let disk = self.guest.text(Call::FindDisk { serial: TARGET_SERIAL.into() })?;
         let separator = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
-        Ok(match self.options.appliance {
-            Some(_) => format!("{disk}{separator}{}", Appliance::IMAGE),
-            None if self.options.partition => format!("{disk}{separator}1"),
-            None => disk,
+        Ok(match (self.options.appliance, self.options.partition) {
+            (Some(_), _) => format!("{disk}{separator}{}", Appliance::IMAGE),
+            (None, Some(table)) => format!("{disk}{separator}{}", table.number()),
+            (None, None) => disk,
         })
     }
 

@@ -1,7 +1,7 @@
 //! What a guest of the scenarios is like.
 
 use crate::appliance::Appliance;
-use crate::disk;
+use crate::disk::{self, Table};
 use crate::entry::Entry;
 use crate::qemu::{Chipset, DiskKind, Firmware};
 use std::path::PathBuf;
@@ -15,8 +15,9 @@ pub struct Options {
     pub block_size: u32,
     /// Bytes of the target; `None`: what the image may come to need.
     pub target_bytes: Option<u64>,
-    /// Whether the image goes to a partition, not to the whole disk.
-    pub partition: bool,
+    /// What names the partition that the image goes to; `None`: it goes to the whole
+    /// disk.
+    pub partition: Option<Table>,
     /// How the disk is attached that nobody touches; `None`: as the target, so
     /// that which of them Linux names first is a matter of chance.
     pub bystander: Option<DiskKind>,
@@ -68,7 +69,7 @@ impl Default for Options {
             disk: DiskKind::Nvme,
             block_size: 512,
             target_bytes: None,
-            partition: false,
+            partition: None,
             bystander: None,
             firmware: Firmware::SeaBios,
             entry: Entry::Pvh,
@@ -102,20 +103,21 @@ impl Options {
     pub fn target_start(&self) -> u64 {
         match self.appliance {
             Some(_) => Appliance::IMAGE_START,
-            None if self.partition => disk::PARTITION_START,
+            None if self.partition.is_some() => disk::PARTITION_START,
             None => 0,
         }
     }
 
     /// How Linux names the target in the guest.
-    pub fn target_name(&self) -> &'static str {
-        match (self.disk, self.partition) {
-            (DiskKind::Nvme, false) => "/dev/nvme0n1",
-            (DiskKind::Nvme, true) => "/dev/nvme0n1p1",
-            (DiskKind::VirtioBlk, false) => "/dev/vda",
-            (DiskKind::VirtioBlk, true) => "/dev/vda1",
-            (DiskKind::Ahci, false) => "/dev/sda",
-            (DiskKind::Ahci, true) => "/dev/sda1",
+    pub fn target_name(&self) -> String {
+        let (disk, separator) = match self.disk {
+            DiskKind::Nvme => ("/dev/nvme0n1", "p"),
+            DiskKind::VirtioBlk => ("/dev/vda", ""),
+            DiskKind::Ahci => ("/dev/sda", ""),
+        };
+        match self.partition {
+            Some(table) => format!("{disk}{separator}{}", table.number()),
+            None => disk.to_owned(),
         }
     }
 }

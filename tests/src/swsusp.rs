@@ -50,7 +50,7 @@ pub fn measure(mut life: Life, fill: &Fill) -> Result<Swsusp, Error> {
 pub fn sleep(life: &mut Life) -> Result<Asleep, Error> {
     let device = life.options.target_name();
     life.logged(|life| {
-        for argv in [["mkswap", device], ["swapon", device]] {
+        for argv in [["mkswap", &device], ["swapon", &device]] {
             scenario::said(&life.guest.run(&argv)?, 0, &[])?;
         }
         let (path, contents) = ("/sys/power/disk".into(), "shutdown".into());
@@ -81,7 +81,7 @@ pub fn wake(life: &mut Life, asleep: &Asleep, before: &Baseline) -> Result<Swsus
     let (stored_bytes, write_mb_s) = speed("Wrote")?;
     let (_, read_mb_s) = speed("Read")?;
     let device = life.options.target_name();
-    life.logged(|life| scenario::said(&life.guest.run(&["swapoff", device])?, 0, &[]))?;
+    life.logged(|life| scenario::said(&life.guest.run(&["swapoff", &device])?, 0, &[]))?;
     Ok(Swsusp {
         stored_bytes,
         write_mb_s,

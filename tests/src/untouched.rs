@@ -136,7 +136,7 @@ mod tests {
         let (target, bystander) = (folder.join("target"), folder.join("bystander"));
         let bytes: u64 = 16 << 20;
         disk::blank(&target, bytes).unwrap();
-        disk::write_one_partition(&target).unwrap();
+        disk::Table::Gpt.write(&target).unwrap();
         let untouched = Untouched::begin(&target, true, &bystander).unwrap();
         for (file, at, is_noticed) in [
             (&target, PARTITION_START, false),

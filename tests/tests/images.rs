@@ -1,6 +1,7 @@
 //! An image is a kernel's memory: other people's programs find a Linux in it.
 
 use dormouse_handoff::image::State;
+use dormouse_tests::disk::Table;
 use dormouse_tests::{Artefacts, Error, Failure, Fill, Life, Options, host_program, scenario};
 use std::fs;
 use std::path::Path;
@@ -25,7 +26,7 @@ fn crash_gdb_and_makedumpfile_find_a_linux_in_an_image() -> Result<(), Failure> 
     let artefacts = Artefacts::from_environment()?;
     let symbols = artefacts.kernel_with_symbols()?;
     // On a partition: the tools find the image by the partition table.
-    let options = Options { partition: true, ..Options::default() };
+    let options = Options { partition: Some(Table::Gpt), ..Options::default() };
     let mut life = Life::begin(&artefacts, "images", options)?;
     let before = life.fill(&Fill::light())?;
     let release = life.guest.facts()?.kernel_release;

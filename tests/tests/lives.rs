@@ -3,6 +3,7 @@
 use dormouse_guest::protocol::Call;
 use dormouse_handoff::image::State;
 use dormouse_handoff::units::{PageRange, Pfn};
+use dormouse_tests::disk::Table;
 use dormouse_tests::{Artefacts, BEFORE_POWER, BEFORE_WRITE, Failure, Fill, Life, Options};
 use dormouse_tests::{qemu, scenario};
 
@@ -99,7 +100,7 @@ fn an_image_cut_off_by_a_power_failure_is_not_woken() -> Result<(), Failure> {
 
 #[test]
 fn a_swap_partition_is_swap_again_after_the_wake_up() -> Result<(), Failure> {
-    let options = Options { partition: true, ..Options::default() };
+    let options = Options { partition: Some(Table::Gpt), ..Options::default() };
     let mut life = begin("swap-partition", options)?;
     let before = life.fill(&Fill::light())?;
     let target = life.target()?;

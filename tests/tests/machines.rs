@@ -1,5 +1,6 @@
 //! The same round trip on machines of every kind.
 
+use dormouse_tests::disk::Table;
 use dormouse_tests::qemu::{Chipset, DiskKind, Fault, Layer};
 use dormouse_tests::{Artefacts, Error, Failure, Fill, Life, Options, scenario};
 
@@ -114,8 +115,20 @@ fn it_works_with_virtio_blk_on_q35() -> Result<(), Failure> {
     let chipset = Chipset::Q35;
     round_trip(
         "virtio-blk-q35",
-        Options { disk: DiskKind::VirtioBlk, chipset, partition: true, ..Options::default() },
+        Options {
+            disk: DiskKind::VirtioBlk,
+            chipset,
+            partition: Some(Table::Gpt),
+            ..Options::default()
+        },
     )
+}
+
+/// Where Debian's installer puts swap on machines with a BIOS.
+#[test]
+fn it_works_on_a_logical_partition() -> Result<(), Failure> {
+    let partition = Some(Table::Extended);
+    round_trip("logical", Options { disk: DiskKind::Ahci, partition, ..Options::default() })
 }
 
 #[test]
@@ -129,7 +142,10 @@ fn it_works_with_ahci_on_q35() -> Result<(), Failure> {
 
 #[test]
 fn it_works_with_ahci_on_pc() -> Result<(), Failure> {
-    round_trip("ahci-pc", Options { disk: DiskKind::Ahci, partition: true, ..Options::default() })
+    round_trip(
+        "ahci-pc",
+        Options { disk: DiskKind::Ahci, partition: Some(Table::Gpt), ..Options::default() },
+    )
 }
 
 #[test]

@@ -6,6 +6,8 @@ use dormouse_boot::fat::Volume;
 use dormouse_boot::models;
 use dormouse_boot::{COMMAND_LINE, Disk, FOLDER, INITRD, KERNEL};
 use dormouse_handoff::image::{Header, State};
+use dormouse_handoff::partitions;
+use dormouse_handoff::units::Lba;
 use std::fs;
 use tempfile::TempDir;
 
@@ -95,11 +97,14 @@ fn the_reader_finds_everything_where_it_looks() {
     let names: Vec<&str> = layout.parts.iter().map(|part| part.name.as_str()).collect();
     assert_eq!(names, ["boot", "image", "root", "data"]);
 
-    let table = &disk.0[512..1024];
-    let (first, entry_bytes, count) = dormouse_handoff::partitions::gpt_entries(table).unwrap();
-    let entries = &disk.0[first.0 as usize * 512..][..entry_bytes as usize * count as usize];
-    let starts = dormouse_handoff::partitions::gpt_starts(entries, entry_bytes as usize);
-    let starts: Vec<u64> = starts.map(|start| start.0 * 512).collect();
+    let mut starts = Vec::new();
+    let read = |at: Lba, block: &mut [u8]| {
+        block.copy_from_slice(&disk.0[at.0 as usize * 512..][..512]);
+        Ok::<bool, ()>(true)
+    };
+    partitions::starts(512, read, |start| starts.push(start.0 * 512)).unwrap();
+    // The first is that of the MBR that keeps the table from others.
+    assert_eq!(starts.remove(0), 512);
     assert_eq!(starts, layout.parts.iter().map(|part| part.start).collect::<Vec<_>>());
 
     let volume = Volume::open(&mut disk, layout.parts[0].start).unwrap().unwrap();

@@ -7,7 +7,7 @@ use crate::kept_page::{self, Settled};
 use crate::output::Output;
 use crate::system::System;
 use crate::target::direct::{Direct, Page};
-use crate::target::{Device, usage};
+use crate::target::{Device, place, usage};
 use clap::Args;
 use dormouse_handoff::image::{Header, HeaderError, Kind, State};
 use rustix::fs::{FileType, stat};
@@ -55,8 +55,7 @@ impl Discard {
 fn discard_stale(system: &System, output: Output) -> Result<()> {
     let mut result = Ok(());
     for name in system.names("/sys/class/block") {
-        // As udev names them (Linux drivers/base/core.c, device_get_devnode).
-        let image = PathBuf::from("/dev").join(name.replace('!', "/"));
+        let image = PathBuf::from("/dev").join(place::node(&name));
         // Drives without a medium cannot be read, and hold no image.
         let page = Direct::reading(&system.path(&image)).and_then(|disk| disk.read(0));
         if page.is_ok_and(|page| is_stale(&page))

@@ -1,40 +1,40 @@
 //! Where on a disk an image may begin besides its start.
 
 use super::Source;
-use crate::error::Result;
-use dormouse_handoff::partitions::{gpt_entries, gpt_starts, mbr_starts};
+use crate::error::{Error, Result};
+use dormouse_handoff::partitions::{self, gpt_entries};
 use dormouse_handoff::units::{Lba, PAGE_SIZE};
 use zerocopy::IntoBytes;
 
 /// The first byte of each partition; none where the disk has no partition
-/// table. A file does not tell the size of its disk's blocks, so both are tried.
+/// table. A file does not tell the size of its disk's blocks: where there is a GPT
+/// for blocks of 4096 bytes, they are that large.
 pub fn starts(disk: &Source) -> Result<Vec<u64>> {
-    for block in [512, 4096] {
-        let at = |lba: Lba| lba.0.checked_mul(block);
-        let Some(header) = read(disk, block, 1)? else { continue };
-        let Some((first, entry_bytes, count)) = gpt_entries(&header) else { continue };
-        let bytes = u64::from(entry_bytes) * u64::from(count);
-        let Some(first) = at(first) else { continue };
-        let Some(entries) = read(disk, first, bytes.div_ceil(PAGE_SIZE))? else { continue };
-        let entries = &entries[..bytes as usize];
-        return Ok(gpt_starts(entries, entry_bytes as usize).filter_map(at).collect());
-    }
-    let sector = read(disk, 0, 1)?.unwrap_or_default();
-    Ok(mbr_starts(&sector).filter_map(|lba| lba.0.checked_mul(512)).collect())
+    let block_size = if has_gpt(disk, 4096)? && !has_gpt(disk, 512)? { 4096 } else { 512 };
+    let mut starts = Vec::new();
+    let found = |start: Lba| starts.extend(start.0.checked_mul(block_size));
+    let read = |at: Lba, block: &mut [u8]| read(disk, at, block);
+    partitions::starts::<Error>(block_size as usize, read, found)?;
+    Ok(starts)
 }
 
-/// Whole pages that hold the bytes from `offset` on; `None` where the disk ends
-/// before them.
-fn read(disk: &Source, offset: u64, pages: u64) -> Result<Option<Vec<u8>>> {
-    let skipped = offset % PAGE_SIZE;
-    let start = offset - skipped;
-    let count = if skipped == 0 { pages } else { pages + 1 };
-    let end = count.checked_mul(PAGE_SIZE).and_then(|bytes| start.checked_add(bytes));
-    if end.is_none_or(|end| end > disk.bytes()) {
-        return Ok(None);
+fn has_gpt(disk: &Source, block_size: usize) -> Result<bool> {
+    let mut block = vec![0; block_size];
+    Ok(read(disk, Lba(1), &mut block)? && gpt_entries(&block).is_some())
+}
+
+/// Fills a block with that of the disk; whether there is one. It may be a part of a
+/// page, of which the disk has a whole number.
+fn read(disk: &Source, at: Lba, block: &mut [u8]) -> Result<bool> {
+    let Some(start) = at.0.checked_mul(block.len() as u64) else { return Ok(false) };
+    let skipped = start % PAGE_SIZE;
+    let page = start - skipped;
+    if page.checked_add(PAGE_SIZE).is_none_or(|end| end > disk.bytes()) {
+        return Ok(false);
     }
-    let pages = disk.pages(start, count)?;
-    Ok(Some(pages.as_bytes()[skipped as usize..].to_vec()))
+    let pages = disk.pages(page, 1)?;
+    block.copy_from_slice(&pages.as_bytes()[skipped as usize..][..block.len()]);
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::system::System;
 use crate::target::device::transport_words;
 use crate::target::direct::Direct;
 use crate::target::usage::{self, Use};
-use crate::target::{Content, Device};
+use crate::target::{Content, Device, place};
 use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::image::Layout;
 use std::path::Path;
@@ -21,6 +21,8 @@ pub struct SurveyedTarget {
     pub uses: Vec<Use>,
     /// What lies on it.
     pub content: Content,
+    /// Whether the reader looks for an image there.
+    pub is_looked_at: bool,
 }
 
 impl SurveyedTarget {
@@ -33,7 +35,8 @@ impl SurveyedTarget {
             .map_err(|fault| Error::Target { path: path.to_owned(), fault })?;
         let uses = usage::uses(system, &device);
         let content = Content::of(&device, &Direct::reading(path)?)?;
-        Ok(Self { device, uses, content })
+        let is_looked_at = place::is_looked_at(system, &device)?;
+        Ok(Self { device, uses, content, is_looked_at })
     }
 
     /// Who uses it in a way that cannot be ended for the sake of an image.
@@ -75,6 +78,7 @@ pub fn findings(
         }
     };
     let mut findings = vec![identity(&target)];
+    findings.extend(unseen(&target));
     findings.push(target.obstacle().unwrap_or_else(|| free_or_swap(&target)));
     findings.extend(pages.map(|pages| capacity(&target.device, pages)));
     findings.push(content(&target, replaces));
@@ -87,6 +91,15 @@ fn identity(target: &SurveyedTarget) -> Finding {
     let transport = transport_words(*transport);
     let serial = if serial.is_empty() { "no serial number" } else { serial };
     Finding::good("target", format!("{}: {transport} {address}, {serial}", path.display()))
+}
+
+/// An image that the reader does not find would never be woken.
+fn unseen(target: &SurveyedTarget) -> Option<Finding> {
+    let what = "an image there would never be found: the reader, which reads MBR and GPT by itself, \
+                sees no partition that begins there";
+    let advice = "choose another partition, or a whole disk; if the partition table was changed just \
+                  now, have Linux read it again (`partprobe`)";
+    (!target.is_looked_at).then(|| Finding::refused("target-partition", what, advice))
 }
 
 fn free_or_swap(target: &SurveyedTarget) -> Finding {
@@ -168,7 +181,7 @@ mod tests {
     }
 
     fn target(uses: Vec<Use>, content: Content) -> SurveyedTarget {
-        SurveyedTarget { device: device(1 << 30), uses, content }
+        SurveyedTarget { device: device(1 << 30), uses, content, is_looked_at: true }
     }
 
     #[test]
@@ -189,6 +202,16 @@ mod tests {
         assert_eq!(free_or_swap(&swapped).verdict, Verdict::Note);
         let mounted = target(vec![Use::Mounted("/srv".into())], Content::Blank);
         assert!(mounted.obstacle().unwrap().text.contains("mounted at /srv"));
+    }
+
+    #[test]
+    fn a_target_where_the_reader_would_find_nothing_is_refused() {
+        let seen = target(vec![], Content::Swap);
+        assert_eq!(unseen(&seen), None);
+        let (_, found) = findings(Ok(SurveyedTarget { is_looked_at: false, ..seen }), None, None);
+        let refused: Vec<&Finding> =
+            found.iter().filter(|f| f.verdict == Verdict::Refused).collect();
+        assert!(matches!(refused[..], [one] if one.text.contains("never be found")), "{found:?}");
     }
 
     #[test]

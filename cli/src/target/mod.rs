@@ -4,6 +4,7 @@ pub mod content;
 pub mod device;
 pub mod direct;
 pub mod empty;
+pub mod place;
 pub mod swap;
 pub mod usage;
 pub mod writable;

@@ -1,9 +1,10 @@
 //! Raw disk images: made, formatted, checked.
 
+mod extended;
 mod gpt;
 pub mod medium;
 
-pub use gpt::{PARTITION_START, write_one_partition};
+pub use gpt::PARTITION_START;
 
 use crate::error::Error;
 use crate::host_program;
@@ -13,6 +14,35 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const DEBUGFS: &str = "/sbin/debugfs";
+
+/// What names a disk's only partition, which is the same in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// A GUID partition table.
+    Gpt,
+    /// A master boot record with an extended partition.
+    Extended,
+}
+
+impl Table {
+    /// Writes it to a disk image: the partition takes all but the first and the last
+    /// MiB.
+    pub fn write(self, file: &Path) -> Result<(), Error> {
+        match self {
+            Self::Gpt => gpt::write_one_partition(file),
+            Self::Extended => extended::write_one_logical_partition(file),
+        }
+    }
+
+    /// The partition's number in Linux, which keeps four for those that are in no
+    /// extended one.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Gpt => 1,
+            Self::Extended => 5,
+        }
+    }
+}
 
 /// Makes an empty disk of this many bytes.
 pub fn blank(file: &Path, bytes: u64) -> Result<(), Error> {
