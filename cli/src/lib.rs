@@ -36,6 +36,7 @@ pub mod picture;
 pub mod planner;
 pub mod preflight;
 mod processors;
+pub mod reloaded;
 pub mod run_dir;
 pub mod screen;
 pub mod shrink;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::linux::pagemap;
 use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::mailbox::{self, Head, LogPage, Outcome, PAGES};
-use dormouse_handoff::units::{PAGE_SIZE, PhysAddr};
+use dormouse_handoff::units::{PAGE_SIZE, PageRange, PhysAddr};
 use rustix::fd::OwnedFd;
 use rustix::io_uring::{IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous, munmap};
@@ -180,6 +180,12 @@ impl Mail {
     pub fn message(&self) -> String {
         let used = (self.head.message_length as usize).min(self.head.message.len());
         String::from_utf8_lossy(&self.head.message[..used]).trim().to_owned()
+    }
+
+    /// After a wake-up from a disk, what the machine fills anew on its way up from S3.
+    pub fn reloaded(&self) -> Option<PageRange> {
+        let outcome = Outcome::from_number(self.head.outcome);
+        (outcome == Some(Outcome::Woken)).then_some(self.head.reloaded)
     }
 
     /// The last `lines` lines of the log.

@@ -14,6 +14,10 @@ pub const PATH: &str = "/run/dormouse";
 /// The record of the last attempt, as `dormouse status` reads it.
 pub const LAST: &str = "/run/dormouse/last.json";
 
+/// The record of what a suspend to RAM would overwrite, as
+/// [`reloaded`](crate::reloaded) reads it.
+pub const RELOADED: &str = "/run/dormouse/reloaded.json";
+
 /// The folder, locked: only one `dormouse` at a time sends the machine to sleep.
 #[derive(Debug)]
 pub struct RunDir {
@@ -31,7 +35,7 @@ impl RunDir {
         Self::lock_at(Path::new(PATH))
     }
 
-    fn lock_at(path: &Path) -> Result<Self> {
+    pub(crate) fn lock_at(path: &Path) -> Result<Self> {
         let failed = |doing| move |source| Error::Io { doing, path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make"))?;
         set_permissions(path, Permissions::from_mode(0o700)).map_err(failed("protect"))?;
@@ -64,17 +68,17 @@ impl RunDir {
         Ok(path)
     }
 
-    /// Records what became of an attempt.
+    /// Writes a record as JSON.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn record(&self, attempt: &impl Serialize) -> Result<PathBuf> {
-        let text = serde_json::to_vec_pretty(attempt).map_err(|error| Error::Io {
+    pub fn record(&self, name: &str, record: &impl Serialize) -> Result<PathBuf> {
+        let text = serde_json::to_vec_pretty(record).map_err(|error| Error::Io {
             doing: "record",
-            path: self.path.join("last.json"),
+            path: self.path.join(name),
             source: error.into(),
         })?;
-        self.write("last.json", &text)
+        self.write(name, &text)
     }
 }
 

@@ -7,6 +7,7 @@
 
 use crate::checksum::Nonce;
 use crate::image::Counts;
+use crate::units::PageRange;
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -122,6 +123,10 @@ pub struct Head {
     pub entropy_sources: u32,
     /// Wake-ups from this image that got through before this one.
     pub woken_before: u64,
+    /// The reader's word for the woken kernel: frames that the machine fills anew
+    /// on its way up from a suspend to RAM (ACPI S3), whatever they hold; empty
+    /// where there are none.
+    pub reloaded: PageRange,
 }
 
 const _: () = assert!(size_of::<Head>() <= 4096);

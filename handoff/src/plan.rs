@@ -37,7 +37,7 @@ pub const SECTION: &str = ".plan";
 pub const MAGIC: [u8; 8] = *b"DORMPLAN";
 
 /// The layout's version; a writer takes no other.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// How many memory ranges a plan holds.
 pub const MAX_MEMORY_RANGES: usize = 256;

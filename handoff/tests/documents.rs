@@ -297,6 +297,7 @@ fn the_plan_format_has_every_field() {
             entropy_bits,
             entropy_sources,
             woken_before,
+            reloaded,
         }),
         structure!(LogPage { magic, nonce, index, used, text }),
     ] {

@@ -1,6 +1,7 @@
 //! Where there is no image to wake, or a wrong one, the reader starts Linux from
 //! a boot partition; and where it cannot, it says why.
 
+use dormouse_guest::protocol::Call;
 use dormouse_handoff::image::State;
 use dormouse_tests::qemu::{Chipset, DiskKind, Setup};
 use dormouse_tests::{Artefacts, Entry, Error, Failure, Fill, Life, Options, entry, scenario};
@@ -21,6 +22,11 @@ fn a_wrong_image_is_told_of_and_linux_comes_up_instead() -> Result<(), Failure> 
     let options = Options { by_reader: true, ..Options::default() };
     let mut life = Life::begin(&artefacts, "boot-partition", options)?;
     let before = life.fill(&Fill::light())?;
+    // QEMU puts the reader there again whenever the machine wakes from S3.
+    let iomem = life.guest.text(Call::Read { path: "/proc/iomem".into() })?;
+    assert!(iomem.contains("06000000-061fffff : Reserved\n"), "not reserved: {iomem}");
+    life.suspend_by_linux(1)?;
+    scenario::well(&mut life, &before)?;
     let asleep = scenario::sleep(&mut life, &[])?;
     let copies = [life.target_disk(), life.second_disk()].map(|disk| {
         let copy = disk.with_extension("asleep");
@@ -51,6 +57,11 @@ fn a_wrong_image_is_told_of_and_linux_comes_up_instead() -> Result<(), Failure> 
         fs::rename(copy, disk).map_err(Error::host("putting a disk back"))?;
     }
     scenario::wake(&mut life, &asleep, &before)?;
+    let attempt = life.attempt(&["dormouse", "--json", "suspend"])?;
+    life.suspended(&attempt, 1)?;
+    let (ran, _) = life.wake_from_ram(&attempt)?;
+    life.logged(|_| scenario::said(&ran, 0, &["\"outcome\": \"woken-from-ram\""]))?;
+    scenario::well(&mut life, &before)?;
     life.finish()?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// QEMU puts an ELF that it was given as `-kernel` into memory again when a
 /// machine wakes from S3 (hw/core/loader.c, `rom_reset`), right over a system
 /// that was woken from disk before: Linux must not use that place. No loader of
-/// a real machine does so.
+/// a real machine does so. Without this a suspend is refused.
 const KEEP_OFF: &str = "memmap=2M$96M";
 
 fn begin(name: &str, options: Options) -> Result<Life, Failure> {
@@ -37,6 +37,27 @@ fn wake_from_ram(life: &mut Life, attempt: &Attempt) -> Result<f64, Error> {
 
 fn suspend(life: &mut Life, more: &[&str]) -> Result<Attempt, Error> {
     life.attempt(&[&["dormouse", "--json", "suspend"], more].concat())
+}
+
+/// Makes sure that a suspend is refused, with an image and without one, and that
+/// nothing was touched.
+fn no_suspend(life: &mut Life) -> Result<(), Error> {
+    let page = life.target_page(0)?;
+    let attempts = [suspend(life, &[])?, life.dormouse("sleep", &["--both"])?];
+    let why = ["memory-in-s3", "at 0x6000000-0x61fffff again", KEEP_OFF, "dormouse hibernate"];
+    for attempt in attempts {
+        let ran = life.return_from(&attempt)?;
+        life.logged(|_| said(&ran, 3, &why))?;
+    }
+    let ran = life.guest.run(&["dormouse", "check", "--suspend"])?;
+    life.logged(|_| said(&ran, 3, &["NO    memory-in-s3", KEEP_OFF, "for one reason"]))?;
+    // What does not suspend is possible.
+    let ran = life.guest.run(&["dormouse", "check"])?;
+    life.logged(|_| said(&ran, 0, &[]))?;
+    if life.target_page(0)? != page {
+        return Err(Error::verdict("the target is not as it was"));
+    }
+    Ok(())
 }
 
 /// How many presses of the power button the guest has heard of.
@@ -158,8 +179,12 @@ fn suspends_and_rehearsals_and_a_snapshot_in_one_life() -> Result<(), Failure> {
     // _PTS(5), and after a start from nothing no _WAK.
     let asleep = scenario::sleep(&mut life, &[])?;
     assert_eq!(heard(&listened)?[12..], [0x15]);
-    wake(&mut life, &asleep, &before)?;
+    let awake = life.wake(&asleep)?;
+    life.logged(|_| said(&awake.said, 0, &["\"no_suspend\": ", KEEP_OFF]))?;
+    well(&mut life, &before)?;
     assert!(heard(&listened)?.is_empty());
+    no_suspend(&mut life)?;
+    well(&mut life, &before)?;
 
     // A snapshot stays where it is, and is never woken.
     run(&mut life, "snapshot", &[], &["\"outcome\": \"done\""])?;

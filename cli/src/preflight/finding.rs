@@ -56,10 +56,15 @@ impl Finding {
             Verdict::Note => "note",
             Verdict::Refused => "NO  ",
         };
-        let Self { subject, text, advice, .. } = self;
+        format!("{mark}  {}: {}", self.subject, self.reason())
+    }
+
+    /// What was found, and what to do about it, on one line.
+    pub fn reason(&self) -> String {
+        let Self { text, advice, .. } = self;
         match advice {
-            Some(advice) => format!("{mark}  {subject}: {text} -> {advice}"),
-            None => format!("{mark}  {subject}: {text}"),
+            Some(advice) => format!("{text} -> {advice}"),
+            None => text.clone(),
         }
     }
 }

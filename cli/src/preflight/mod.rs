@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::machine as this_machine;
 use crate::old_kernel::OldKernel;
 use crate::planner::Circumstances;
+use crate::reloaded;
 use crate::screen;
 use crate::stamp::WriterElf;
 use crate::system::System;
@@ -91,6 +92,10 @@ impl Survey {
             findings.extend(power.as_ref().map(machine::suspend));
         }
         let kernel = keep(&mut findings, machine::memory(kernel));
+        if question.suspend {
+            let finding = |kernel: &OldKernel| reloaded::finding(system, &kernel.memory);
+            findings.extend(kernel.as_ref().map(finding));
+        }
         let writer = keep(&mut findings, writer);
         findings.extend(kernel.as_ref().map(machine::free_pages));
         let methods = kernel.as_ref().and_then(|kernel| {

@@ -29,8 +29,9 @@ use crate::mailbox::{Mail, Mailbox};
 use crate::old_kernel::KernelPageFlags;
 use crate::output::{Output, bytes};
 use crate::planner::{self, Attempt, Circumstances, Wishes};
-use crate::preflight::{Question, Ready, Survey};
+use crate::preflight::{Question, Ready, Survey, Verdict};
 use crate::processors::Offline;
+use crate::reloaded;
 use crate::run_dir::RunDir;
 use crate::shrink;
 use crate::signals::Uninterrupted;
@@ -114,11 +115,13 @@ impl<'a> Trip<'a> {
             suspend: self.purpose.suspends(),
             replaces: self.slot.replaces,
         };
+        // Locked while it looks: another one's sleep may change what there is to see.
+        let run_dir = RunDir::lock();
         let ready = Survey::take(&system, &question).ready(&system)?;
         if self.wake_after.is_some() {
             Alarm::possible(&system)?;
         }
-        let run_dir = RunDir::lock()?;
+        let run_dir = run_dir?;
         let _uninterrupted = Uninterrupted::begin();
 
         let active_swap = ready.target.as_ref().and_then(|target| usage::active_swap(&target.uses));
@@ -146,7 +149,7 @@ impl<'a> Trip<'a> {
         }
         let failed = |error| Report::failed(self.purpose, self.target, error);
         let record = slept.as_ref().map_or_else(failed, Report::clone);
-        if let Err(error) = run_dir.record(&record) {
+        if let Err(error) = run_dir.record("last.json", &record) {
             output.warn(error.to_string());
         }
         let report = slept?;
@@ -194,6 +197,11 @@ impl<'a> Trip<'a> {
         drop(alarm);
         let mail = journey.mailbox.read(&journey.nonce);
         let away = clock::between(before, SystemTime::now());
+        if let Some(reloaded) = mail.as_ref().and_then(Mail::reloaded)
+            && let Err(error) = reloaded::note(run_dir, reloaded)
+        {
+            warnings.push(format!("do not suspend this machine to RAM: {error}"));
+        }
         let stays = self.purpose.keeps_image() && mail.as_ref().is_some_and(is_complete);
         if let Some(Claimed { disk, .. }) = claimed.as_ref().filter(|_| !stays) {
             match settle(disk, &journey) {
@@ -211,6 +219,10 @@ impl<'a> Trip<'a> {
         report.warnings = warnings;
         report.entropy = fresh.entropy;
         report.clock_corrected_seconds = fresh.clock_corrected_seconds;
+        if report.outcome == Outcome::Woken {
+            let in_s3 = reloaded::finding(system, &ready.circumstances.kernel.memory);
+            report.no_suspend = (in_s3.verdict == Verdict::Refused).then(|| in_s3.reason());
+        }
         if let Some(told) = &mut told {
             told.ended(Ending {
                 outcome: report.outcome.name(),

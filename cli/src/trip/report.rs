@@ -79,6 +79,10 @@ pub struct Report {
     /// Wake-ups from this image before this one.
     #[serde(default)]
     pub woken_before: u64,
+    /// After a wake-up from a disk, why the machine must not be suspended to RAM, by
+    /// Linux's own means either, where that would lose some of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_suspend: Option<String>,
     /// The last lines of the writer's log, after a failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
@@ -306,6 +310,7 @@ impl Report {
             entropy: None,
             clock_corrected_seconds: None,
             woken_before: 0,
+            no_suspend: None,
             log: Vec::new(),
             warnings: Vec::new(),
         }
@@ -378,6 +383,9 @@ impl Report {
         lines.extend(self.pages.as_ref().map(Pages::line));
         lines.extend(self.read.map(|pass| pass.line("read")));
         lines.extend(self.estimate.as_ref().map(Estimate::line));
+        lines.extend(self.no_suspend.as_ref().map(|why| {
+            format!("  do not suspend this system to RAM, by Linux's own means either: {why}")
+        }));
         if !self.log.is_empty() {
             lines.push("its log ends so:".to_owned());
             lines.extend(self.log.iter().map(|line| format!("  | {line}")));

@@ -23,9 +23,9 @@ use disk::OpenDisk;
 use dormouse_boot::bzimage::{HEAD, Kernel, KernelError};
 use dormouse_boot::command_line::{self, CommandLineError};
 use dormouse_boot::fat::{Damage, Run, Volume};
-use dormouse_boot::params::{Range, Told};
+use dormouse_boot::params::Told;
 use dormouse_boot::place::{self, PlaceError, Places};
-use dormouse_boot::{COMMAND_LINE, FOLDER, INITRD, KERNEL};
+use dormouse_boot::{COMMAND_LINE, FOLDER, INITRD, KERNEL, e820};
 use dormouse_drivers::guard::Guarded;
 use dormouse_drivers::platform::{Exhausted, Platform};
 use dormouse_drivers::queue::{BlockQueue, DeviceError};
@@ -210,7 +210,8 @@ fn from_partition(
     };
     let initrd_bytes = initrd.as_ref().map_or(0, |(file, _)| file.bytes.into());
 
-    let ranges: Vec<Range> = boot.ranges().collect();
+    // No system that suspends may have anything there.
+    let ranges = e820::reserving(boot.ranges(), boot.reloaded());
     let told = Told {
         ranges: &ranges,
         command_line: &line,
@@ -221,7 +222,7 @@ fn from_partition(
             .map(|framebuffer| framebuffer.screen_info()),
         uefi: boot.uefi(),
     };
-    let mut taken = vec![window::range()];
+    let mut taken = vec![window::range(), boot.reloaded()];
     taken.extend(told.uefi.iter().flat_map(entry::boot_services));
     let free = place::free(&boot.memory(MemoryKind::Ram), &taken);
     let places = Places::choose(&free, &kernel, initrd_bytes, told.bytes())?;

@@ -33,6 +33,7 @@ pub struct Boot {
     framebuffer: Framebuffer,
     command_line: [u8; 1024],
     uefi: Option<UefiTables>,
+    reloaded: PageRange,
 }
 
 /// What UEFI firmware left, for a Linux that is started.
@@ -46,8 +47,14 @@ struct UefiTables {
 impl Boot {
     /// Nothing yet but the ACPI root pointer; 0 where there is none.
     pub fn new(rsdp: PhysAddr) -> Self {
-        let framebuffer = Framebuffer::default();
-        Self { rsdp, ranges: Vec::new(), framebuffer, command_line: [0; 1024], uefi: None }
+        Self {
+            rsdp,
+            ranges: Vec::new(),
+            framebuffer: Framebuffer::default(),
+            command_line: [0; 1024],
+            uefi: None,
+            reloaded: PageRange::default(),
+        }
     }
 
     /// Adds a range of the memory map; ranges beyond [`MAX_RANGES`] are left
@@ -83,6 +90,18 @@ impl Boot {
     pub fn set_command_line(&mut self, bytes: &[u8]) {
         let taken = bytes.len().min(self.command_line.len() - 1);
         self.command_line[..taken].copy_from_slice(&bytes[..taken]);
+    }
+
+    /// Notes which frames the machine fills anew on its way up from S3, whatever
+    /// they hold.
+    pub fn set_reloaded(&mut self, frames: PageRange) {
+        self.reloaded = frames;
+    }
+
+    /// Frames that the machine fills anew on its way up from S3; none where nobody
+    /// does so.
+    pub fn reloaded(&self) -> PageRange {
+        self.reloaded
     }
 
     /// Keeps what UEFI firmware left, boot services left: its runtime services

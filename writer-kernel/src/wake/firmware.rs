@@ -26,6 +26,9 @@ const HEADER: u64 = 36;
 pub struct Firmware {
     /// How to power off and reset, where the tables tell.
     pub power: Option<PowerFacts>,
+    /// Whether the machine may be able to suspend to RAM: it has tables, and they do
+    /// not tell that it cannot.
+    pub has_s3: bool,
     /// The machine's IOMMUs; unused places are zero.
     pub iommus: [Iommu; MAX_IOMMUS],
     /// Where PCI's configuration space lies in memory; unused places are zero.
@@ -79,6 +82,7 @@ impl Firmware {
         };
         Self {
             power,
+            has_s3: power.is_none_or(|power| power.s3_type_a != PowerFacts::UNKNOWN),
             iommus,
             ecam,
             mmio: aml.iter().flat_map(|aml| mmio_in_aml(aml)).collect(),

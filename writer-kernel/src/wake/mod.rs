@@ -34,7 +34,7 @@ use dormouse_drivers::{Controller, mmio_on_command_line, open, take_over};
 use dormouse_handoff::image::{Header, Kind};
 use dormouse_handoff::memory_map::MemoryKind;
 use dormouse_handoff::plan::{self, Stage};
-use dormouse_handoff::units::{Pfn, PhysAddr};
+use dormouse_handoff::units::{PageRange, Pfn, PhysAddr};
 use dormouse_screen::title;
 use dormouse_transfer::image;
 use dormouse_transfer::save::SCRATCH_BYTES;
@@ -161,7 +161,7 @@ pub fn run(loader: Loader) -> ! {
     let clock = time::calibrate(0);
     // SAFETY: we came by this door, and have overwritten nothing but our own
     // window.
-    let boot = match unsafe { loader.boot(&mut space) } {
+    let mut boot = match unsafe { loader.boot(&mut space) } {
         Ok(boot) => boot,
         Err(error) => {
             console::open(0x3f8, 115_200);
@@ -183,6 +183,9 @@ pub fn run(loader: Loader) -> ! {
     open_screen(&boot);
     let firmware = Firmware::read(&boot);
     failure::reader(boot.fallback(), firmware.power);
+    if !firmware.has_s3 {
+        boot.set_reloaded(PageRange::default());
+    }
     MACHINE.use_ecam(&firmware.ecam);
     let (quieted, controllers) = take_over(&MACHINE, &mmio(&boot, &firmware));
     log::info!("{quieted} devices were still writing into memory: stopped");
@@ -199,7 +202,7 @@ pub fn go_on() -> ! {
     let Some((reader, good)) = MOVING.lock().take() else { failure::fatal("the reader is lost") };
     MACHINE.use_ecam(&reader.firmware.ecam);
     open_screen(&reader.boot);
-    let Err(error) = good.go_on(&reader.passed_over);
+    let Err(error) = good.go_on(&reader);
     wake_or_give_up(reader, Some(error))
 }
 
@@ -319,7 +322,7 @@ fn wake(reader: &mut Reader) -> Result<Infallible, Error> {
     let to = plan.window();
     let good = Good { disk: found.disk, opened };
     if to == window::range() {
-        return good.put_back(device, scratch, &reader.passed_over);
+        return good.put_back(device, scratch, reader);
     }
     failure::set_stage(Stage::Move);
     device.shutdown()?;

@@ -1,6 +1,6 @@
 //! Putting an image back that was found good, and the jump.
 
-use super::Error;
+use super::{Error, Reader};
 use crate::arch::paging::MapError;
 use crate::arch::{time, window};
 use crate::disks::Disk;
@@ -38,21 +38,21 @@ pub struct Good {
 impl Good {
     /// Opens its disk once more, where no driver is alive, reads everything into place
     /// and jumps.
-    pub fn go_on(&self, note: &str) -> Result<Infallible, Error> {
+    pub(super) fn go_on(&self, reader: &Reader) -> Result<Infallible, Error> {
         let plan = self.opened.plan()?;
         show(&self.opened.header, &plan);
         let scratch = ram::buffer(SCRATCH_BYTES)?;
         let device = open(&MACHINE, self.disk.controller, self.disk.unit)?;
         image::check_disk(&device, &plan)?;
-        self.put_back(device, scratch, note)
+        self.put_back(device, scratch, reader)
     }
 
     /// Reads everything into place and jumps.
-    pub fn put_back(
+    pub(super) fn put_back(
         &self,
         mut device: Guarded,
         mut scratch: Buffer,
-        note: &str,
+        reader: &Reader,
     ) -> Result<Infallible, Error> {
         let Opened { header, jump_back, .. } = &self.opened;
         let plan = &self.opened.plan()?;
@@ -111,10 +111,11 @@ impl Good {
         );
         console::release();
         power::platform::restore(&plan.power, &jump_back.platform);
-        mailbox.leave(Outcome::Woken, Stage::Jump, note);
+        mailbox.leave(Outcome::Woken, Stage::Jump, &reader.passed_over);
         mailbox.leave_statistics(header.statistics, read, header.counts);
         mailbox.update(|head| {
             head.woken_before = attempts.woken;
+            head.reloaded = reader.boot.reloaded();
             seed::leave(head);
         });
         mailbox.leave_log(&writers_log);

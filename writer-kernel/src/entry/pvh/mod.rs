@@ -2,6 +2,7 @@
 
 use super::left::{Left, each};
 use super::{Loader, LoaderError};
+use crate::arch::window;
 use crate::wake::boot::{Boot, FirmwareRange};
 use dormouse_handoff::units::PhysAddr;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -45,6 +46,10 @@ pub fn boot(start_info: u64, left: &mut Left<'_>) -> Result<Boot, LoaderError> {
         .and_then(|bytes| left.bytes(info.memory_map, bytes))
         .ok_or(LoaderError::NoMemoryMap(Loader::Pvh))?;
     let mut boot = Boot::new(PhysAddr(info.rsdp));
+    // QEMU, the one PVH loader whose machines have S3, puts an ELF file into memory at
+    // each reset, the one on the way up from S3 included (`rom_reset` in
+    // hw/core/loader.c, QEMU 7.2): all that the file asks for, which is the window.
+    boot.set_reloaded(window::range());
     for entry in each::<MemoryMapEntry>(map, size) {
         let (start, bytes, kind) = (PhysAddr(entry.address), entry.bytes, entry.kind);
         boot.add_range(FirmwareRange { start, bytes, kind });
