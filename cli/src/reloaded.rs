@@ -67,8 +67,8 @@ pub fn finding(system: &System, memory: &MemoryMap) -> Finding {
     Finding::refused(
         subject,
         format!(
-            "the machine would put its reader (QEMU's -kernel writer.elf) at {reloaded} again on \
-             its way up, over memory of this system"
+            "on its way up the machine would load the reader again (QEMU's -kernel writer.elf), \
+             over memory that is in use ({reloaded})"
         ),
         format!(
             "use `dormouse hibernate`; to suspend, boot Linux with memmap={}M${}M, or start the \

@@ -44,7 +44,7 @@ fn suspend(life: &mut Life, more: &[&str]) -> Result<Attempt, Error> {
 fn no_suspend(life: &mut Life) -> Result<(), Error> {
     let page = life.target_page(0)?;
     let attempts = [suspend(life, &[])?, life.dormouse("sleep", &["--both"])?];
-    let why = ["memory-in-s3", "at 0x6000000-0x61fffff again", KEEP_OFF, "dormouse hibernate"];
+    let why = ["memory-in-s3", "in use (0x6000000-0x61fffff)", KEEP_OFF, "dormouse hibernate"];
     for attempt in attempts {
         let ran = life.return_from(&attempt)?;
         life.logged(|_| said(&ran, 3, &why))?;
@@ -184,6 +184,16 @@ fn suspends_and_rehearsals_and_a_snapshot_in_one_life() -> Result<(), Failure> {
     well(&mut life, &before)?;
     assert!(heard(&listened)?.is_empty());
     no_suspend(&mut life)?;
+    well(&mut life, &before)?;
+
+    // GRUB loads nothing again: woken by it, the same system may suspend.
+    let asleep = scenario::sleep(&mut life, &[])?;
+    let grub = Entry::Multiboot2.boot(&Artefacts::from_environment()?, &life.folder)?;
+    let awake = life.wake_on(&asleep, &life.setup.booting(grub))?;
+    life.logged(|_| said(&awake.said, 0, &["\"outcome\": \"woken\""]))?;
+    let attempt = suspend(&mut life, &[])?;
+    life.suspended(&attempt, 1)?;
+    wake_from_ram(&mut life, &attempt)?;
     well(&mut life, &before)?;
 
     // A snapshot stays where it is, and is never woken.
