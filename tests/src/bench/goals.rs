@@ -1,6 +1,6 @@
 //! What has to be shown, held against what was measured.
 
-use super::report::{Goal, PeerFigures, Report, Start, StartFigures};
+use super::report::{Goal, Hibernation, Report, Start, StartFigures};
 
 impl Report {
     /// Judges what the report has so far.
@@ -22,7 +22,7 @@ impl Report {
         }
         for ours in self.peers.iter().filter(|peer| peer.system == "dormouse") {
             let figures = ours.outcome.figures().into_iter();
-            goals.extend(figures.flat_map(|figures| self.against_peers(ours.memory_mib, figures)));
+            goals.extend(figures.flat_map(|row| self.against_peers(ours.memory_mib, &row.median)));
         }
         let largest = self.scale.iter().max_by_key(|row| row.window_kib);
         goals.extend(largest.map(|row| Goal {
@@ -59,10 +59,10 @@ impl Report {
         goals
     }
 
-    fn against_peers(&self, size: u64, ours: &PeerFigures) -> Vec<Goal> {
+    fn against_peers(&self, size: u64, ours: &Hibernation) -> Vec<Goal> {
         let named = |name: &str| {
             let peer = self.peers.iter().find(|p| p.system == name && p.memory_mib == size)?;
-            peer.outcome.figures()
+            Some(&peer.outcome.figures()?.median)
         };
         let at_most = |what: &str, ms: f64, most: f64| Goal {
             what: format!("{size} MiB: {what} in at most {most:.0} ms"),

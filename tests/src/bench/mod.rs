@@ -13,8 +13,8 @@ mod starts;
 mod ways;
 
 pub use report::{
-    Ceiling, Cost, Goal, Native, Outcome, Peer, PeerFigures, Report, Scale, Start, StartFigures,
-    Suspend,
+    Ceiling, Cost, Goal, Hibernation, Native, Outcome, Peer, PeerFigures, Report, Scale, Start,
+    StartFigures, Suspend,
 };
 
 use crate::artefacts::Artefacts;

@@ -2,7 +2,7 @@
 //! machine, disk and contents of memory for each.
 
 use super::host::{Ticks, touch_memory};
-use super::report::{Outcome, Peer, PeerFigures};
+use super::report::{Hibernation, Outcome, Peer, PeerFigures};
 use super::{Bench, median, sorted};
 use crate::error::Error;
 use crate::fill::Fill;
@@ -75,7 +75,7 @@ impl Bench<'_> {
         options: Options,
         fill: &Fill,
         rounds: usize,
-    ) -> Result<Vec<PeerFigures>, Error> {
+    ) -> Result<Vec<Hibernation>, Error> {
         let mut life = Life::begin_bare(self.artefacts, "peer-dormouse", options)?;
         let before = life.fill(fill)?;
         let mut all = Vec::new();
@@ -88,15 +88,14 @@ impl Bench<'_> {
             checks::all_good(&life.compare(&before)?)?;
             let Sleep { first_write_ms, write_mb_s, .. } = Sleep::new(&header, 0.0);
             let seen = Seen::of(&asleep.samples, asleep.asked, asleep.off)?;
-            all.push(PeerFigures {
+            all.push(seen.and(Told {
                 stored_bytes: header.counts.stored * 4096,
                 first_write_ms,
                 write_mb_s,
                 read_mb_s: Some(said.read.bytes_per_second / 1e6),
                 start_to_userland_s: Some((awake.answered - awake.started).as_secs_f64()),
                 reserved_mib: (header.counts.window * 4096) >> 20,
-                ..seen.figures()
-            });
+            }));
         }
         life.finish()?;
         Ok(all)
@@ -108,7 +107,7 @@ impl Bench<'_> {
         options: Options,
         fill: &Fill,
         rounds: usize,
-    ) -> Result<Vec<PeerFigures>, Error> {
+    ) -> Result<Vec<Hibernation>, Error> {
         let mut life = Life::begin_bare(self.artefacts, &format!("peer-{name}"), options)?;
         let before = life.fill(fill)?;
         let mut all = Vec::new();
@@ -117,15 +116,15 @@ impl Bench<'_> {
             touch_memory(life.options.memory());
             let took = swsusp::wake(&mut life, &asleep, &before)?;
             let seen = Seen::of(&asleep.samples, asleep.asked, asleep.off)?;
-            all.push(PeerFigures {
+            let first_write_ms = seen.trigger_to_first_ms;
+            all.push(seen.and(Told {
                 stored_bytes: took.stored_bytes,
-                first_write_ms: seen.trigger_to_first_ms,
+                first_write_ms,
                 write_mb_s: took.write_mb_s,
                 read_mb_s: Some(took.read_mb_s),
                 start_to_userland_s: Some(took.start_to_userland_s),
                 reserved_mib: took.stored_bytes >> 20,
-                ..seen.figures()
-            });
+            }));
         }
         life.finish()?;
         Ok(all)
@@ -133,7 +132,7 @@ impl Bench<'_> {
 
     /// Debian's kernel crashes into another one of the same, whose userland is
     /// nothing but makedumpfile.
-    fn kdump(&self, options: Options, fill: &Fill) -> Result<PeerFigures, Error> {
+    fn kdump(&self, options: Options, fill: &Fill) -> Result<Hibernation, Error> {
         let folder = self.artefacts.fresh_run("peer-kdump-files")?;
         let dumping = folder.join("initramfs");
         initramfs::write_for_dump(self.artefacts, &dumping)?;
@@ -162,18 +161,30 @@ impl Bench<'_> {
         }
         let seen = Seen::of(&ended.samples, crashed, ended.at)?;
         life.abandon()?;
-        Ok(PeerFigures {
+        let told = Told {
             stored_bytes: seen.bytes,
             first_write_ms: seen.trigger_to_first_ms,
             write_mb_s: rate(seen.bytes, (seen.writing_s * 1e6) as u64),
+            read_mb_s: None,
+            start_to_userland_s: None,
             reserved_mib: CRASH_KERNEL_MIB,
-            ..seen.figures()
-        })
+        };
+        Ok(seen.and(told))
     }
 }
 
+/// What a hibernation's figures have from the system itself, as the fields of
+/// [`Hibernation`].
+struct Told {
+    stored_bytes: u64,
+    first_write_ms: f64,
+    write_mb_s: f64,
+    read_mb_s: Option<f64>,
+    start_to_userland_s: Option<f64>,
+    reserved_mib: u64,
+}
+
 /// What QEMU saw of a system's writing.
-#[derive(Default)]
 struct Seen {
     bytes: u64,
     writing_s: f64,
@@ -214,49 +225,44 @@ impl Seen {
         })
     }
 
-    /// A row's figures by what was seen; what else is known comes on top.
-    fn figures(self) -> PeerFigures {
-        PeerFigures {
-            stored_bytes: self.bytes,
+    /// A hibernation's figures, with what was told.
+    fn and(self, told: Told) -> Hibernation {
+        Hibernation {
+            stored_bytes: told.stored_bytes,
             written_bytes: self.bytes,
-            first_write_ms: self.trigger_to_first_ms,
-            write_mb_s: 0.0,
-            read_mb_s: None,
+            first_write_ms: told.first_write_ms,
+            write_mb_s: told.write_mb_s,
+            read_mb_s: told.read_mb_s,
             trigger_to_off_s: self.trigger_to_off_s,
-            start_to_userland_s: None,
-            reserved_mib: 0,
+            start_to_userland_s: told.start_to_userland_s,
+            reserved_mib: told.reserved_mib,
             trigger_to_first_write_ms: self.trigger_to_first_ms,
             last_write_to_off_ms: self.last_to_off_ms,
             progress: self.progress,
-            rounds: 1,
-            quickest_write_mb_s: 0.0,
-            slowest_write_mb_s: 0.0,
-            others_percent: 0.0,
         }
     }
 }
 
 /// A row's figures, by the hibernations that `measure` finds.
-fn row_of(measure: impl FnOnce() -> Result<Vec<PeerFigures>, Error>) -> Result<PeerFigures, Error> {
+fn row_of(measure: impl FnOnce() -> Result<Vec<Hibernation>, Error>) -> Result<PeerFigures, Error> {
     let before = Ticks::now()?;
     let rounds = measure()?;
     let others_percent = Ticks::now()?.others_percent(&before);
     medians(rounds, others_percent).ok_or_else(|| Error::verdict("nothing was measured"))
 }
 
-/// The median of each figure by itself, and the progress of the hibernation with the
-/// median time to power off; `None` of none.
-fn medians(mut rounds: Vec<PeerFigures>, others_percent: f64) -> Option<PeerFigures> {
+/// A row's figures; `None` of none.
+fn medians(mut rounds: Vec<Hibernation>, others_percent: f64) -> Option<PeerFigures> {
     fn of<T: Copy + PartialOrd>(
-        rounds: &[PeerFigures],
-        figure: impl Fn(&PeerFigures) -> T,
+        rounds: &[Hibernation],
+        figure: impl Fn(&Hibernation) -> T,
     ) -> Option<T> {
         median(rounds.iter().map(figure).collect())
     }
     rounds.sort_by(|one, other| one.trigger_to_off_s.total_cmp(&other.trigger_to_off_s));
     let rates = sorted(rounds.iter().map(|round| round.write_mb_s).collect());
     let all = &rounds;
-    Some(PeerFigures {
+    let median = Hibernation {
         stored_bytes: of(all, |round| round.stored_bytes)?,
         written_bytes: of(all, |round| round.written_bytes)?,
         first_write_ms: of(all, |round| round.first_write_ms)?,
@@ -268,6 +274,9 @@ fn medians(mut rounds: Vec<PeerFigures>, others_percent: f64) -> Option<PeerFigu
         trigger_to_first_write_ms: of(all, |round| round.trigger_to_first_write_ms)?,
         last_write_to_off_ms: of(all, |round| round.last_write_to_off_ms)?,
         progress: all.get(all.len() / 2)?.progress.clone(),
+    };
+    Some(PeerFigures {
+        median,
         rounds: all.len(),
         quickest_write_mb_s: *rates.last()?,
         slowest_write_mb_s: *rates.first()?,
@@ -281,12 +290,12 @@ mod tests {
 
     #[test]
     fn each_figure_is_the_median_of_its_own() {
-        let round = |write_mb_s, trigger_to_off_s, read_mb_s| PeerFigures {
+        let round = |write_mb_s, trigger_to_off_s, read_mb_s| Hibernation {
             write_mb_s,
             read_mb_s,
             trigger_to_off_s,
             progress: vec![(trigger_to_off_s, write_mb_s)],
-            ..Seen::default().figures()
+            ..Hibernation::default()
         };
         let rounds = vec![
             round(30.0, 0.7, Some(5.0)),
@@ -294,11 +303,13 @@ mod tests {
             round(20.0, 0.9, Some(6.0)),
         ];
         let row = medians(rounds, 3.0).unwrap();
-        assert_eq!((row.write_mb_s, row.trigger_to_off_s, row.read_mb_s), (20.0, 0.7, Some(5.0)));
+        let median = row.median;
+        let figures = (median.write_mb_s, median.trigger_to_off_s, median.read_mb_s);
+        assert_eq!(figures, (20.0, 0.7, Some(5.0)));
         assert_eq!((row.slowest_write_mb_s, row.quickest_write_mb_s), (10.0, 30.0));
-        assert_eq!((row.rounds, row.progress), (3, vec![(0.7, 30.0)]));
+        assert_eq!((row.rounds, median.progress), (3, vec![(0.7, 30.0)]));
         let lone = medians(vec![round(10.0, 0.5, None)], 0.0).unwrap();
-        assert_eq!((lone.write_mb_s, lone.read_mb_s), (10.0, None));
+        assert_eq!((lone.median.write_mb_s, lone.median.read_mb_s), (10.0, None));
         assert!(medians(Vec::new(), 0.0).is_none());
     }
 }

@@ -110,10 +110,27 @@ pub struct Peer {
     pub outcome: Outcome<PeerFigures>,
 }
 
-/// How one way to get memory to disk, and back, did: of several hibernations the median
-/// of each figure by itself.
+/// How one way to get memory to disk, and back, did in several hibernations.
 #[derive(Clone, Debug, Serialize)]
 pub struct PeerFigures {
+    /// The median of each figure by itself; the progress is that of the hibernation with
+    /// the median time to power off.
+    #[serde(flatten)]
+    pub median: Hibernation,
+    /// How many hibernations.
+    pub rounds: usize,
+    /// The quickest `write_mb_s` of them.
+    pub quickest_write_mb_s: f64,
+    /// The slowest.
+    pub slowest_write_mb_s: f64,
+    /// Percent of the host's processors that others had meanwhile, booting and filling
+    /// included: what makes figures worthless.
+    pub others_percent: f64,
+}
+
+/// How one hibernation did, and the waking from it; for kdump, one dump.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Hibernation {
     /// Bytes of memory that were put away.
     pub stored_bytes: u64,
     /// Bytes that the disk was given for that.
@@ -137,18 +154,8 @@ pub struct PeerFigures {
     pub trigger_to_first_write_ms: f64,
     /// Milliseconds from the last write to power off.
     pub last_write_to_off_ms: f64,
-    /// Seconds since the command, and MB written by then, of the hibernation with the
-    /// median time to power off.
+    /// Seconds since the command, and MB written by then.
     pub progress: Vec<(f64, f64)>,
-    /// How many hibernations.
-    pub rounds: usize,
-    /// The quickest `write_mb_s` of them.
-    pub quickest_write_mb_s: f64,
-    /// The slowest.
-    pub slowest_write_mb_s: f64,
-    /// Percent of the host's processors that others had meanwhile, booting and filling
-    /// included: what makes figures worthless.
-    pub others_percent: f64,
 }
 
 /// A machine of one size.
@@ -251,4 +258,47 @@ pub struct Goal {
     pub measured: String,
     /// Whether that is enough.
     pub met: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn a_peers_figures_are_in_its_row() {
+        let median = Hibernation { write_mb_s: 20.0, ..Hibernation::default() };
+        let outcome = Outcome::Measured(PeerFigures {
+            median,
+            rounds: 3,
+            quickest_write_mb_s: 30.0,
+            slowest_write_mb_s: 10.0,
+            others_percent: 1.0,
+        });
+        let row = Peer { system: "dormouse".into(), memory_mib: 1024, outcome };
+        let Ok(Value::Object(row)) = serde_json::to_value(row) else { panic!("not a row") };
+        let mut keys: Vec<&str> = row.keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        let expected = [
+            "first_write_ms",
+            "last_write_to_off_ms",
+            "memory_mib",
+            "others_percent",
+            "progress",
+            "quickest_write_mb_s",
+            "read_mb_s",
+            "reserved_mib",
+            "rounds",
+            "slowest_write_mb_s",
+            "start_to_userland_s",
+            "stored_bytes",
+            "system",
+            "trigger_to_first_write_ms",
+            "trigger_to_off_s",
+            "write_mb_s",
+            "written_bytes",
+        ];
+        assert_eq!(keys, expected);
+        assert_eq!((&row["write_mb_s"], &row["rounds"]), (&20.0.into(), &3.into()));
+    }
 }

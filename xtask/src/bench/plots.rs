@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::shell;
-use dormouse_tests::bench::{Peer, PeerFigures, Report, StartFigures};
+use dormouse_tests::bench::{Hibernation, Peer, Report, StartFigures};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -45,8 +45,9 @@ pub fn draw(report: &Report, folder: &Path) -> Result<(), Error> {
     }
     for memory_mib in sizes(&report.peers) {
         let of_size = report.peers.iter().filter(|peer| peer.memory_mib == memory_mib);
-        let peers: Vec<(&str, &PeerFigures)> =
-            of_size.filter_map(|peer| Some((&*peer.system, peer.outcome.figures()?))).collect();
+        let peers: Vec<(&str, &Hibernation)> = of_size
+            .filter_map(|peer| Some((&*peer.system, &peer.outcome.figures()?.median)))
+            .collect();
         draw(&format!("writing-{memory_mib}"), &|area| writing(memory_mib, &peers, area))?;
         draw(&format!("phases-{memory_mib}"), &|area| phases(memory_mib, &peers, area))?;
     }
@@ -121,7 +122,7 @@ fn ceiling(report: &Report, area: &Area<'_>) -> Drawn {
 }
 
 /// Megabytes on the disk against time since the command.
-fn writing(memory_mib: u64, peers: &[(&str, &PeerFigures)], area: &Area<'_>) -> Drawn {
+fn writing(memory_mib: u64, peers: &[(&str, &Hibernation)], area: &Area<'_>) -> Drawn {
     let points = || peers.iter().flat_map(|(_, peer)| &peer.progress);
     let end = points().fold(0.0, |end: f64, (x, _)| end.max(*x));
     let top = points().fold(0.0, |top: f64, (_, y)| top.max(*y));
@@ -150,8 +151,8 @@ fn writing(memory_mib: u64, peers: &[(&str, &PeerFigures)], area: &Area<'_>) -> 
 }
 
 /// Seconds for going to sleep and for waking.
-fn phases(memory_mib: u64, peers: &[(&str, &PeerFigures)], area: &Area<'_>) -> Drawn {
-    let waking = |peer: &PeerFigures| peer.start_to_userland_s.unwrap_or(0.0);
+fn phases(memory_mib: u64, peers: &[(&str, &Hibernation)], area: &Area<'_>) -> Drawn {
+    let waking = |peer: &Hibernation| peer.start_to_userland_s.unwrap_or(0.0);
     let end = peers.iter().fold(0.0, |end: f64, (_, peer)| end.max(peer.trigger_to_off_s));
     let end = peers.iter().fold(end, |end: f64, (_, peer)| end.max(waking(peer)));
     let mut chart = rows_of_bars(
@@ -161,9 +162,9 @@ fn phases(memory_mib: u64, peers: &[(&str, &PeerFigures)], area: &Area<'_>) -> D
         end,
         peers.len(),
     )?;
-    let sleeping = |peer: &PeerFigures| peer.trigger_to_off_s;
+    let sleeping = |peer: &Hibernation| peer.trigger_to_off_s;
     let series = [
-        ("command to power off", COLOURS[0], &sleeping as &dyn Fn(&PeerFigures) -> f64),
+        ("command to power off", COLOURS[0], &sleeping as &dyn Fn(&Hibernation) -> f64),
         ("start to woken userland", COLOURS[1], &waking),
     ];
     let top = peers.len() as f64;

@@ -69,18 +69,19 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
             };
             let range =
                 format!("{:.0} to {:.0}", figures.slowest_write_mb_s, figures.quickest_write_mb_s);
+            let median = &figures.median;
             writeln!(
                 text,
                 "{:>3} {:>4} MB {:>6.0} ms {:>6.0} {range:>13} {:>5} {:>5.2} s {:>8} {:>4} MiB \
                  {:>5.0} %",
                 figures.rounds,
-                figures.stored_bytes / 1_000_000,
-                figures.first_write_ms,
-                figures.write_mb_s,
-                or_dash(figures.read_mb_s, "", 0),
-                figures.trigger_to_off_s,
-                or_dash(figures.start_to_userland_s, " s", 2),
-                figures.reserved_mib,
+                median.stored_bytes / 1_000_000,
+                median.first_write_ms,
+                median.write_mb_s,
+                or_dash(median.read_mb_s, "", 0),
+                median.trigger_to_off_s,
+                or_dash(median.start_to_userland_s, " s", 2),
+                median.reserved_mib,
                 figures.others_percent,
             )?;
         }
