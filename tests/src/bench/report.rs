@@ -223,8 +223,10 @@ pub struct Start {
     pub machine: String,
     /// `busybox`, `Debian`.
     pub system: String,
-    /// `cold boot`, `cold, reader`, `swsusp`, `dormouse`.
+    /// `cold boot`, `cold, reader`, `swsusp`, `dormouse`, `dormouse, 400 MB/s`.
     pub way: String,
+    /// What QEMU lets through from the disk to the reader, in MB/s; `None`: all.
+    pub limit_mb_s: Option<u64>,
     /// How it did.
     #[serde(flatten)]
     pub outcome: Outcome<StartFigures>,
@@ -247,6 +249,8 @@ pub struct StartFigures {
     pub service_s: f64,
     /// MiB that the reader read.
     pub read_mib: u64,
+    /// How fast, in MB/s; `None`: it read no image.
+    pub read_mb_s: Option<f64>,
 }
 
 /// Something that has to be shown.

@@ -8,7 +8,7 @@ pub use system::System;
 use crate::appliance::{Appliance, Layout};
 use crate::artefacts::Artefacts;
 use crate::error::Error;
-use crate::qemu::{Boot, Chipset, Disk, DiskKind, Firmware, Format, Machine, Setup};
+use crate::qemu::{self, Boot, Chipset, Disk, DiskKind, Firmware, Format, Machine, Setup};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,9 @@ const EVERY: Duration = Duration::from_millis(25);
 /// How long one try waits: whoever asks before the kiosk can hear it is not
 /// answered later either.
 const TRY: Duration = Duration::from_secs(2);
+
+/// The reader's first line on the console has this.
+const READER: &str = "dormouse: reader ";
 
 /// A machine that a kiosk runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,10 +238,31 @@ impl Kiosk {
             }
             Way::ByReader | Way::Dormouse => self.setup.clone(),
         };
-        let (machine, line) = self.start(&setup)?;
-        let mut running = Running { machine, _line: line, port: self.port };
-        let took = running.first_answer(way).map_err(|error| self.with_log(error))?;
+        let mut running = self.running(&setup)?;
+        let took = running.first_answer(way, None).map_err(|error| self.with_log(error))?;
         Ok((running, took))
+    }
+
+    /// Wakes it with a disk that lets so many bytes a second through, with no burst while
+    /// the reader reads pages.
+    pub fn wake_limited(&self, limit: u64) -> Result<(Running, Took), Error> {
+        let setup = qemu::limited(&self.setup, limit, &self.folder)?;
+        let mut running = self.running(&setup)?;
+        let mut timed = || {
+            let Machine { console, .. } = &mut running.machine;
+            let (_, entered) = console.wait_for(READER, PATIENCE)?;
+            // Its second line is held back until it reads pages.
+            console.wait_for("dormouse: ", PATIENCE)?;
+            running.machine.spend_burst(limit)?;
+            running.first_answer(Way::Dormouse, Some(entered))
+        };
+        let took = timed().map_err(|error| self.with_log(error))?;
+        Ok((running, took))
+    }
+
+    fn running(&self, setup: &Setup) -> Result<Running, Error> {
+        let (machine, line) = self.start(setup)?;
+        Ok(Running { machine, _line: line, port: self.port })
     }
 
     fn start(&self, setup: &Setup) -> Result<(Machine, std::os::unix::net::UnixStream), Error> {
@@ -287,7 +311,8 @@ impl Running {
             .ok_or_else(|| Error::Deadline { awaited: awaited(), waited: PATIENCE })
     }
 
-    fn first_answer(&mut self, way: Way) -> Result<Took, Error> {
+    /// `entered`: when the reader's first line came, if it was waited for.
+    fn first_answer(&mut self, way: Way, entered: Option<Instant>) -> Result<Took, Error> {
         let started = self.machine.started;
         let (answer, answers) = mpsc::channel();
         let answered = loop {
@@ -320,7 +345,10 @@ impl Running {
                 up
             }
             Way::ByReader | Way::Dormouse => {
-                let (_, entered) = line("dormouse: reader ")?;
+                let entered = match entered {
+                    Some(at) => at,
+                    None => line(READER)?.1,
+                };
                 took.firmware = since(started, entered);
                 let (jump, up) = if way == Way::Dormouse {
                     let (read, jump) = line(" MiB read in ")?;

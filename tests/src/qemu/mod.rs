@@ -1,5 +1,6 @@
 //! Virtual machines: how one is put together, started, watched and ended.
 
+mod burst;
 mod clock;
 mod console;
 mod dump;
@@ -10,6 +11,7 @@ mod sampler;
 mod screen;
 mod setup;
 
+pub use burst::limited;
 pub use clock::host_tsc_khz;
 pub use console::Console;
 pub use dump::dump_memory;

@@ -392,7 +392,7 @@ impl Setup {
 }
 
 /// A path inside one of QEMU's option lists, where a comma is doubled.
-fn escaped(path: &Path) -> String {
+pub(super) fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 

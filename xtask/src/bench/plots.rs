@@ -51,7 +51,9 @@ pub fn draw(report: &Report, folder: &Path) -> Result<(), Error> {
         draw(&format!("writing-{memory_mib}"), &|area| writing(memory_mib, &peers, area))?;
         draw(&format!("phases-{memory_mib}"), &|area| phases(memory_mib, &peers, area))?;
     }
-    let measured = report.starts.iter().filter_map(|row| {
+    // One below the other: more rows than these are not to be read.
+    let unlimited = report.starts.iter().filter(|row| row.limit_mb_s.is_none());
+    let measured = unlimited.filter_map(|row| {
         let name = format!("{}, {}, {}", row.machine, row.system, row.way);
         Some((name, row.outcome.figures()?))
     });

@@ -56,9 +56,6 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
             "others"
         )?;
         for row in &report.peers {
-            let or_dash = |value: Option<f64>, unit: &str, digits: usize| {
-                value.map_or("-".into(), |value| format!("{value:.digits$}{unit}"))
-            };
             write!(text, "{:<18} {:>5} ", row.system, row.memory_mib)?;
             let figures = match &row.outcome {
                 Outcome::Measured(figures) => figures,
@@ -137,7 +134,7 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
             "\nPower-on to the first answer of a web server (s)\n\
-             {:<20} {:<7} {:<12} {:>6} | {:>8} {:>6} {:>7} {:>6} {:>7} | {:>8}",
+             {:<20} {:<7} {:<19} {:>6} | {:>8} {:>6} {:>7} {:>6} {:>7} | {:>8} {:>5}",
             "machine",
             "system",
             "",
@@ -147,11 +144,12 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
             "reading",
             "Linux",
             "service",
-            "read"
+            "read",
+            "MB/s"
         )?;
     }
     for row in &report.starts {
-        write!(text, "{:<20} {:<7} {:<12} ", row.machine, row.system, row.way)?;
+        write!(text, "{:<20} {:<7} {:<19} ", row.machine, row.system, row.way)?;
         let figures = match &row.outcome {
             Outcome::Measured(figures) => figures,
             Outcome::Failed { failed } => {
@@ -161,7 +159,7 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
         };
         writeln!(
             text,
-            "{:>6.2} | {:>8.2} {:>6.3} {:>7.3} {:>6.2} {:>7.2} | {:>4} MiB",
+            "{:>6.2} | {:>8.2} {:>6.3} {:>7.3} {:>6.2} {:>7.2} | {:>4} MiB {:>5}",
             figures.total_s,
             figures.firmware_s,
             figures.reader_s,
@@ -169,6 +167,7 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
             figures.kernel_s,
             figures.service_s,
             figures.read_mib,
+            or_dash(figures.read_mb_s, "", 0),
         )?;
     }
     writeln!(text)?;
@@ -177,6 +176,11 @@ fn tables(report: &Report, text: &mut String) -> std::fmt::Result {
         writeln!(text, "{mark} {}: {}", goal.what, goal.measured)?;
     }
     Ok(())
+}
+
+/// A figure with its unit; a dash where there is none.
+fn or_dash(value: Option<f64>, unit: &str, digits: usize) -> String {
+    value.map_or("-".into(), |value| format!("{value:.digits$}{unit}"))
 }
 
 /// Why there are no figures, without what a log has to say of it.
@@ -194,13 +198,13 @@ mod tests {
         let failed = "the resume failed\nand more of it".to_owned();
         let outcome = Outcome::Failed { failed };
         let (machine, system, way) = ("q35".into(), "Debian".into(), "swsusp".into());
-        let starts = vec![Start { machine, system, way, outcome }];
+        let starts = vec![Start { machine, system, way, limit_mb_s: None, outcome }];
         let mut report = Report { starts, ..Report::default() };
         report.judge();
         assert!(report.goals.is_empty());
         let text = of(&report);
         let row = text.lines().find(|line| line.starts_with("q35")).unwrap();
-        assert!(row.ends_with("swsusp       failed: the resume failed"), "{row}");
+        assert!(row.ends_with("swsusp              failed: the resume failed"), "{row}");
         let json = report.json().unwrap();
         assert!(json.contains(r#""failed": "the resume failed"#), "{json}");
     }
