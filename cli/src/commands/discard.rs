@@ -85,17 +85,14 @@ impl One<'_> {
     fn discard(&self, output: Output) -> Result<()> {
         let disk = self.claim()?;
         let header = Header::parse(&disk.read(0)?.0).map_err(|error| self.failed(error))?;
-        // A page that cannot be read back whole is worth nothing at its place.
+        // A page that cannot be read back whole is worth nothing at its place. The image
+        // must not be woken all the same.
         let kept = ImageFile::open(self.image).and_then(|image| image.kept_page());
         let was = header.state();
-        let kept = match kept {
-            Ok(page) => page,
-            Err(Error::Image { fault: ImageError::Section(_), .. }) => {
-                output.warn("the page that the image kept is damaged; it cannot be put back");
-                Page::zero()
-            }
-            Err(error) => return Err(error),
-        };
+        let kept = kept.unwrap_or_else(|error| {
+            output.warn(format!("the page that the image kept cannot be put back: {error}"));
+            Page::zero()
+        });
         let settled = kept_page::put_back(&disk, &header, &kept)?;
         self.tell(output, was, settled);
         Ok(())
@@ -192,6 +189,14 @@ mod tests {
         let mut bytes = image(State::Valid);
         bytes[Layout::KEPT_PAGE as usize] ^= 1;
         let file = file(&bytes);
+        assert_eq!(discard(file.path()).unwrap(), Exit::Done);
+        let header = Header::parse(&fs::read(file.path()).unwrap()).unwrap();
+        assert_eq!(header.state(), State::Discarded);
+    }
+
+    #[test]
+    fn so_is_one_of_which_the_kept_page_cannot_be_read() {
+        let file = file(&image(State::Valid)[..4096]);
         assert_eq!(discard(file.path()).unwrap(), Exit::Done);
         let header = Header::parse(&fs::read(file.path()).unwrap()).unwrap();
         assert_eq!(header.state(), State::Discarded);
