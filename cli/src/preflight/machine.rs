@@ -64,7 +64,22 @@ fn watchdogs(system: &System) -> Finding {
         .names(folder)
         .into_iter()
         .find(|name| system.line(format!("{folder}/{name}/state")).as_deref() == Some("active"));
-    let Some(name) = active else { return Finding::good(subject, "no watchdog is running") };
+    let Some(name) = active else {
+        let silent = system
+            .names(folder)
+            .into_iter()
+            .find(|name| system.line(format!("{folder}/{name}/state")).is_none());
+        return match silent {
+            None => Finding::good(subject, "no watchdog is running"),
+            Some(name) => Finding::note(
+                subject,
+                format!(
+                    "the kernel does not tell whether {name} is running (it has no \
+                     CONFIG_WATCHDOG_SYSFS): if it is, it resets the machine halfway"
+                ),
+            ),
+        };
+    };
     let timeout = system.number(format!("{folder}/{name}/timeout")).unwrap_or(0);
     Finding::refused(
         subject,
@@ -296,5 +311,15 @@ mod tests {
         let finding = watchdogs(&system);
         assert_eq!(finding.verdict, Verdict::Refused);
         assert!(finding.text.starts_with("watchdog1 resets the machine 30 s"));
+        let (_root, system) = system_with(&[("sys/class/watchdog/watchdog0/state", "inactive\n")]);
+        assert_eq!(watchdogs(&system).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn a_watchdog_of_which_the_kernel_tells_nothing_is_not_called_at_rest() {
+        let (_root, system) = system_with(&[("sys/class/watchdog/watchdog0/dev", "10:130\n")]);
+        let finding = watchdogs(&system);
+        assert_eq!(finding.verdict, Verdict::Note);
+        assert!(finding.text.contains("whether watchdog0 is running"), "{}", finding.text);
     }
 }
