@@ -270,7 +270,11 @@ impl Report {
             }
             _ => {
                 report.message = Some(match jumped {
-                    Err(errno) => Error::Jump(errno).to_string(),
+                    Err(errno) => {
+                        let error = Error::Jump(errno);
+                        let advice = error.advice().unwrap_or_default();
+                        format!("{error}; {advice}")
+                    }
                     Ok(()) => "the writer left no word: it never ran, or could not read its plan"
                         .to_owned(),
                 });
@@ -467,7 +471,9 @@ mod tests {
     fn a_kernel_that_does_not_jump_is_told_from_a_writer_that_says_nothing() {
         let pending = || Some(mail(mailbox::Outcome::Pending));
         let refused = report(Err(Errno::BUSY), pending());
-        assert!(refused.message.unwrap().contains("did not jump"));
+        let message = refused.message.unwrap();
+        assert!(message.contains("did not jump"));
+        assert!(message.ends_with("some process would not freeze: `dmesg` names it"), "{message}");
         let silent = report(Ok(()), pending());
         assert!(silent.message.unwrap().contains("left no word"));
         assert_eq!(report(Ok(()), None).outcome, Outcome::NotEntered);
