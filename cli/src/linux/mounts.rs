@@ -2,6 +2,8 @@
 //! Documentation/filesystems/proc.rst §3.5).
 
 use super::swaps::unescape;
+use crate::system::System;
+use std::collections::HashSet;
 
 /// One mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Mount {
     /// What is mounted, mostly a device's path: btrfs shows device numbers of
     /// its own, but the path is right.
     pub source: String,
+    /// The kind of file system.
+    pub kind: String,
     /// Whether the file system takes writes: it may, although this mount of it
     /// does not.
     pub writable: bool,
@@ -23,16 +27,36 @@ pub fn parse(text: &str) -> Vec<Mount> {
     text.lines().filter_map(line).collect()
 }
 
+/// What is mounted in each mount namespace that some process is in: containers have
+/// their own, and so have services. With the process, where it is not this one's.
+pub fn of_all_processes(system: &System) -> Vec<(Option<u32>, Mount)> {
+    let of = |process: &str| {
+        parse(&system.text(format!("/proc/{process}/mountinfo")).unwrap_or_default())
+    };
+    let namespace = |process: &str| system.link_name(format!("/proc/{process}/ns/mnt"));
+    let mut seen: HashSet<String> = namespace("self").into_iter().collect();
+    let mut mounts: Vec<_> = of("self").into_iter().map(|mount| (None, mount)).collect();
+    for name in system.names("/proc") {
+        let Ok(process) = name.parse() else { continue };
+        if namespace(&name).is_some_and(|namespace| seen.insert(namespace)) {
+            mounts.extend(of(&name).into_iter().map(|mount| (Some(process), mount)));
+        }
+    }
+    mounts
+}
+
 fn line(line: &str) -> Option<Mount> {
     let (left, right) = line.split_once(" - ")?;
     let mut left = left.split(' ');
-    let mut right = right.split(' ').skip(1);
+    let mut right = right.split(' ');
+    let kind = right.next()?.to_owned();
     let (source, options) = (right.next()?, right.next().unwrap_or_default());
     let (major, minor) = left.nth(2)?.split_once(':')?;
     Some(Mount {
         device: (major.parse().ok()?, minor.parse().ok()?),
         point: unescape(left.nth(1)?),
         source: unescape(source),
+        kind,
         writable: options.split(',').any(|option| option == "rw"),
     })
 }
@@ -55,5 +79,6 @@ nonsense
         assert_eq!(mounts[0].point, "/");
         assert_eq!(mounts[1].point, "/home two");
         assert_eq!(mounts[1].source, "/dev/sdb1");
+        assert_eq!(mounts[1].kind, "btrfs");
     }
 }

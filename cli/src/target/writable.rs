@@ -1,11 +1,17 @@
 //! Which block devices this system may write to: a system that is woken more
 //! than once must not, for it would not know what it wrote the other times.
 
-use crate::linux::{mounts, swaps};
+use crate::linux::mounts::{self, Mount};
+use crate::linux::swaps;
 use crate::preflight::Finding;
 use crate::system::System;
 use rustix::fs::{major, minor, stat};
+use std::collections::HashSet;
 use std::path::PathBuf;
+
+/// File systems with disks of their own that need not name one: `/dev/root`, a pool,
+/// a list of devices, flash.
+const WITHOUT_A_NAME: [&str; 4] = ["btrfs", "bcachefs", "zfs", "ubifs"];
 
 /// One finding for each block device that is written to, those in `allowed`
 /// left out.
@@ -14,26 +20,21 @@ pub fn findings(system: &System, allowed: &[PathBuf]) -> Vec<Finding> {
     let allowed: Vec<(u32, u32)> =
         allowed.iter().filter_map(|path| number(&path.to_string_lossy())).collect();
     let is_allowed = |device: (u32, u32)| allowed.contains(&device) || in_memory(system, device);
-    let advice = "; or name it with --allow, if nobody minds what becomes of it";
     let mut findings = Vec::new();
-    for mount in mounts::parse(&system.text("/proc/self/mountinfo").unwrap_or_default()) {
+    let mut seen = HashSet::new();
+    for (process, mount) in mounts::of_all_processes(system) {
         // File systems without a block device have numbers of major 0; those of
         // btrfs as well, but its source tells.
         let device = match (number(&mount.source), mount.device) {
-            (Some(device), _) => device,
+            (None, (0, _)) if WITHOUT_A_NAME.contains(&mount.kind.as_str()) => None,
             (None, (0, _)) => continue,
-            (None, device) => device,
+            (Some(device), _) | (None, device) => Some(device),
         };
-        if mount.writable && !is_allowed(device) {
-            findings.push(Finding::refused(
-                "mounted-for-writing",
-                format!(
-                    "{} is mounted for writing at {}: woken a second time, this system would \
-                     destroy what it wrote the first time",
-                    mount.source, mount.point
-                ),
-                format!("mount -o remount,ro {}{advice}", mount.point),
-            ));
+        if !mount.writable || device.is_some_and(is_allowed) {
+            continue;
+        }
+        if seen.insert(device.ok_or_else(|| mount.source.clone())) {
+            findings.push(mounted(&mount, process, device.is_some()));
         }
     }
     for swap in swaps::parse(&system.text("/proc/swaps").unwrap_or_default()) {
@@ -48,6 +49,28 @@ pub fn findings(system: &System, allowed: &[PathBuf]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What stands against a reusable image because of this mount, seen by `process`.
+fn mounted(mount: &Mount, process: Option<u32>, can_be_allowed: bool) -> Finding {
+    let Mount { source, point, .. } = mount;
+    let place = match process {
+        None => point.clone(),
+        Some(process) => format!("{point} in the mount namespace of process {process}"),
+    };
+    let what = format!(
+        "{source} is mounted for writing at {place}: woken a second time, this system would \
+         destroy what it wrote the first time"
+    );
+    let remount = match process {
+        None => format!("mount -o remount,ro {point}"),
+        Some(process) => format!("end process {process} and what else is in that namespace"),
+    };
+    let allow = match can_be_allowed {
+        true => "; or name it with --allow, if nobody minds what becomes of it",
+        false => "",
+    };
+    Finding::refused("mounted-for-writing", what, format!("{remount}{allow}"))
 }
 
 /// Whether the device is memory, and so part of the image.
@@ -101,5 +124,41 @@ mod tests {
         assert_eq!(points, [true, false], "{found:?}");
         assert!(found[1].text.contains(" at /bind:"));
         assert!(found[0].advice.as_ref().unwrap().contains("--allow"));
+    }
+
+    #[test]
+    fn mounts_in_other_namespaces_count() {
+        let (root, system) = system();
+        let process = |number: u32, namespace: u32, mounts: &str| {
+            let folder = root.path().join(format!("proc/{number}"));
+            fs::create_dir_all(folder.join("ns")).unwrap();
+            symlink(format!("mnt:[{namespace}]"), folder.join("ns/mnt")).unwrap();
+            fs::write(folder.join("mountinfo"), mounts).unwrap();
+        };
+        process(1, 7, MOUNTS);
+        process(50, 8, "60 1 259:9 / /data rw - xfs /dev/nvme0n1p9 rw\n");
+        let found = findings(&system, &[]);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[2].text.contains("nvme0n1p9 is mounted"), "{found:?}");
+        assert!(found[2].text.contains("at /data in the mount namespace of process 50"));
+    }
+
+    #[test]
+    fn file_systems_that_name_no_device_count() {
+        let (root, system) = system();
+        let mounts = "\
+25 1 0:20 / / rw - btrfs /dev/root rw
+26 1 0:21 / /tank rw - zfs tank rw
+27 1 0:22 / /tank/old ro - zfs tank/old ro
+28 1 0:23 / /dev/shm rw - tmpfs tmpfs rw
+";
+        fs::write(root.path().join("proc/self/mountinfo"), mounts).unwrap();
+        let found = findings(&system, &[]);
+        let texts: Vec<&str> = found.iter().map(|finding| finding.text.as_str()).collect();
+        assert!(
+            matches!(texts[..], [one, two] if one.starts_with("/dev/root") && two.starts_with("tank is")),
+            "{texts:?}"
+        );
+        assert!(!found[1].advice.as_ref().unwrap().contains("--allow"));
     }
 }
