@@ -41,6 +41,8 @@ pub enum Error {
     Hidden(&'static str),
     /// The memory map is of no use.
     Iomem(IomemError),
+    /// Memory was added or taken away while a sleep was prepared.
+    MemoryChanged,
     /// `/proc/kcore` does not tell where the kernel maps physical memory.
     NoDirectMap,
     /// There are more ranges of memory than a plan holds; how many.
@@ -152,6 +154,7 @@ impl Error {
                 "somebody uses it: choose another device, or end that use"
             }
             Self::Hidden(_) | Self::Iomem(IomemError::Hidden) => "run it as root",
+            Self::MemoryChanged => "try again once nobody plugs or unplugs memory",
             Self::NoDirectMap => "a kernel with CONFIG_PROC_KCORE=y is needed",
             Self::NoWindow { .. } => "free some memory, for example by ending a program",
             Self::Plan(_) => "this is a fault of dormouse; please report it with `dormouse check`",
@@ -198,6 +201,9 @@ impl fmt::Display for Error {
             Self::Call { name, errno } => write!(f, "{name} failed: {errno}"),
             Self::Hidden(path) => write!(f, "the kernel hides what is in {path}"),
             Self::Iomem(error) => write!(f, "{error}"),
+            Self::MemoryChanged => {
+                write!(f, "memory was added or taken away while the sleep was prepared")
+            }
             Self::NoDirectMap => {
                 write!(f, "/proc/kcore does not tell where the kernel maps physical memory")
             }

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::first_gdt;
 use crate::free_pages::FreePages;
 use crate::linux::consoles::{self, SerialConsole};
+use crate::linux::e820;
 use crate::linux::iomem::{self, MemoryMap};
 use crate::linux::kcore::{self, Segments};
 use crate::linux::page_flags::PageFlags;
@@ -49,6 +50,17 @@ impl OldKernel {
         let free_pages = kcore.free_pages(system, &symbols);
         Ok(Self { memory, direct_map, gdt, vmcoreinfo, free_pages })
     }
+
+    /// Makes sure that memory is what it was: what was plugged in since would be missing
+    /// in the image.
+    ///
+    /// # Errors
+    /// [`Error::MemoryChanged`], and those of [`memory_map`].
+    pub fn has_the_same_memory(&self, system: &System) -> Result<()> {
+        let now = memory_map(system)?;
+        let same = now.saved == self.memory.saved && now.added == self.memory.added;
+        if same { Ok(()) } else { Err(Error::MemoryChanged) }
+    }
 }
 
 /// Whether the kernel's first GDT can be found.
@@ -67,7 +79,14 @@ fn symbols(system: &System) -> Result<String> {
 /// # Errors
 /// [`Error::Iomem`], [`Error::TooManyRanges`], [`Error::Io`].
 pub fn memory_map(system: &System) -> Result<MemoryMap> {
-    let memory = iomem::parse(&system.text("/proc/iomem")?).map_err(Error::Iomem)?;
+    let mut memory = iomem::parse(&system.text("/proc/iomem")?).map_err(Error::Iomem)?;
+    let params = system.bytes("/sys/kernel/boot_params/data").unwrap_or_default();
+    if let Some(firmware) = e820::ram(&params) {
+        // Memory that was plugged in as ACPI tells it is listed like any other.
+        let added = memory.ram().filter(|ram| !firmware.iter().any(|told| told.covers(ram)));
+        let added: Vec<String> = added.map(|ram| format!("System RAM at {ram}")).collect();
+        memory.added.extend(added);
+    }
     match memory.saved.len() {
         0..=MAX_MEMORY_RANGES => Ok(memory),
         n => Err(Error::TooManyRanges(n)),
@@ -162,5 +181,53 @@ impl PageFlagsSource for KernelPageFlags {
         let bytes = read(&self.0, start..start + bytes).ok()?;
         let (flags, _) = bytes.as_chunks::<8>();
         Some(flags.iter().map(|entry| PageFlags(u64::from_le_bytes(*entry))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A machine that was started with so many bytes from 1 MiB on.
+    fn started_with(bytes: u64) -> (tempfile::TempDir, System) {
+        let root = tempfile::tempdir().unwrap();
+        let mut params = vec![0; 4096];
+        params[0x1e8] = 1;
+        params[0x2d0..0x2d8].copy_from_slice(&(1u64 << 20).to_le_bytes());
+        params[0x2d8..0x2e0].copy_from_slice(&bytes.to_le_bytes());
+        params[0x2e0] = 1;
+        for (path, contents) in [
+            ("proc/iomem", &b"00100000-3fffffff : System RAM\n"[..]),
+            ("sys/kernel/boot_params/data", &params),
+        ] {
+            let file = root.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, contents).unwrap();
+        }
+        let system = System::below(root.path());
+        (root, system)
+    }
+
+    /// Linux lists what ACPI told it of later as `System RAM`, like the rest.
+    #[test]
+    fn memory_that_the_firmware_did_not_tell_of_is_named() {
+        let (_root, all) = started_with(0x3ff0_0000);
+        assert_eq!(memory_map(&all).unwrap().added, [""; 0]);
+        let (_root, less) = started_with(0x1ff0_0000);
+        assert_eq!(memory_map(&less).unwrap().added, ["System RAM at 0x100000-0x3fffffff"]);
+    }
+
+    #[test]
+    fn memory_that_is_plugged_in_meanwhile_is_noticed() {
+        let (root, system) = started_with(0x3ff0_0000);
+        let memory = memory_map(&system).unwrap();
+        let (vmcoreinfo, free_pages) = (Vec::new(), FreePages::Anything);
+        let kernel = OldKernel { memory, direct_map: 0, gdt: 0, vmcoreinfo, free_pages };
+        kernel.has_the_same_memory(&system).unwrap();
+        let more = "00100000-3fffffff : System RAM\n100000000-13fffffff : System RAM\n";
+        fs::write(root.path().join("proc/iomem"), more).unwrap();
+        let error = kernel.has_the_same_memory(&system).unwrap_err();
+        assert!(matches!(error, Error::MemoryChanged), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod consoles;
 pub mod cpu_list;
+pub mod e820;
 pub mod iomem;
 pub mod kallsyms;
 pub mod kcore;
