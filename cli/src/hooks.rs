@@ -90,7 +90,7 @@ impl<'a> Told<'a> {
     }
 
     fn run(&self, program: &Path, when: &str) -> Result<()> {
-        run(program, when, self.occasion.sleep, self.variables())
+        run(program, when, self.occasion.sleep, self.variables(), self.output)
     }
 
     fn variables(&self) -> Variables {
@@ -142,13 +142,20 @@ fn programs(system: &System, folder: &str) -> Vec<PathBuf> {
     names.map(|name| system.path(folder).join(name)).filter(is_program).collect()
 }
 
-fn run(program: &Path, when: &str, sleep: &str, variables: Variables) -> Result<()> {
+fn run(
+    program: &Path,
+    when: &str,
+    sleep: &str,
+    variables: Variables,
+    output: Output,
+) -> Result<()> {
     let failed = |how: String| Error::Hook { path: program.to_owned(), how };
     let mut child = Command::new(program)
         .args([when, sleep])
         .env("SYSTEMD_SLEEP_ACTION", sleep)
         .envs(variables)
         .stdin(Stdio::null())
+        .stdout(output.of_programs())
         .spawn()
         .map_err(|e| failed(format!("cannot be run: {e}")))?;
     match wait(&mut child).map_err(|e| failed(format!("cannot be waited for: {e}")))? {

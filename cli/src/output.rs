@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::preflight::Finding;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 /// Where output goes.
@@ -35,11 +36,16 @@ impl Output {
         }
     }
 
-    /// Something that went wrong on the side, for people.
+    /// Something that went wrong on the side, for people: with `--json` too, as not all
+    /// of it has a place in the object.
     pub fn warn(&self, line: impl AsRef<str>) {
-        if !self.json {
-            write_line(&mut std::io::stderr(), &format!("warning: {}", line.as_ref()));
-        }
+        write_line(&mut std::io::stderr(), &format!("warning: {}", line.as_ref()));
+    }
+
+    /// Where programs that are started print: with `--json` nothing but the object
+    /// goes to the standard output.
+    pub fn of_programs(&self) -> Stdio {
+        if self.json { std::io::stderr().into() } else { Stdio::inherit() }
     }
 
     /// The command's result, with `--json`.

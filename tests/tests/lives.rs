@@ -182,12 +182,19 @@ fn a_discarded_image_is_not_woken() -> Result<(), Failure> {
     life.fill(&Fill::light())?;
     let target = life.target()?;
     scenario::sleep(&mut life, &[])?;
-    let (inspected, discarded) = life.beside(|guest| {
-        let inspected = guest.run(&["dormouse", "inspect", &target])?;
-        Ok((inspected, guest.run(&["dormouse", "discard", &target])?))
-    })?;
-    life.logged(|_| scenario::said(&inspected, 0, &["valid"]))?;
-    life.logged(|_| scenario::said(&discarded, 0, &[]))?;
+    // Another system on this machine: it must not sleep as well, on any disk.
+    let asleep = format!("another system sleeps on {target}");
+    let runs = [
+        (&["dormouse", "inspect", &target][..], 0, "valid"),
+        (&["dormouse", "check"], 3, &asleep),
+        (&["dormouse", "hibernate", "--target", "/dev/vda"], 3, &asleep),
+        (&["dormouse", "discard", &target], 0, ""),
+        (&["dormouse", "check"], 0, "this machine can sleep"),
+    ];
+    let ran: Vec<_> = life.beside(|guest| runs.iter().map(|run| guest.run(run.0)).collect())?;
+    for ((_, code, words), ran) in runs.iter().zip(&ran) {
+        life.logged(|_| scenario::said(ran, *code, &[words]))?;
+    }
     let reader = life.reader();
     life.be_refused(&reader, "the image is discarded, not valid")?;
     Ok(life.abandon()?)

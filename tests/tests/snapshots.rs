@@ -196,6 +196,29 @@ fn a_newer_snapshot_takes_over_unless_it_does_not_wake_or_is_taken_back() -> Res
     Ok(two.life.abandon()?)
 }
 
+/// A hook that mounts something, after it was seen that nothing is mounted.
+#[test]
+fn what_a_hook_mounts_for_writing_is_seen_before_the_jump() -> Result<(), Failure> {
+    const HOOK: &str = "/etc/dormouse/sleep.d/mounts";
+    let options = Options { memory_mib: 256, cpus: 1, ..Options::default() };
+    let mut life = Life::begin_bare(&Artefacts::from_environment()?, "hook-mounts", options)?;
+    let disk = life.guest.text(Call::FindDisk { serial: Life::SECOND_SERIAL.into() })?;
+    let made = format!(
+        "mkdir -p /etc/dormouse/sleep.d /data && \
+         printf '#!/bin/sh\\necho a word of a hook\\nmount {disk} /data\\n' > {HOOK} && \
+         chmod +x {HOOK}"
+    );
+    let ran = life.guest.run(&["sh", "-c", &made])?;
+    life.logged(|_| said(&ran, 0, &[]))?;
+    let attempt = life.dormouse("snapshot", &["--reusable"])?;
+    let ran = life.return_from(&attempt)?;
+    life.logged(|_| said(&ran, 3, &["mounted for writing at /data", "a word of a hook"]))?;
+    let answer: Value = serde_json::from_str(&ran.stdout).map_err(Error::host(&ran.stdout))?;
+    assert!(answer["findings"].is_array(), "{answer}");
+    assert!(life.target_page(0)?.iter().all(|byte| *byte == 0), "an image was begun");
+    Ok(life.abandon()?)
+}
+
 #[test]
 fn an_update_cut_at_any_instant_leaves_the_older_snapshot_or_the_newer() -> Result<(), Failure> {
     const CUTS: u32 = 5;

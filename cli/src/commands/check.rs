@@ -42,6 +42,7 @@ impl Check {
             target: self.target.clone(),
             writer: self.writer.clone(),
             suspend: self.suspend,
+            sleeps: true,
             replaces: None,
         };
         let survey = Survey::take(&System::this(), &question);

@@ -41,7 +41,8 @@ impl Prepare {
     /// [`Error::NotFree`] where something is in the way, [`Error::Target`],
     /// [`Error::Io`].
     pub fn run(&self, output: Output) -> Result<Exit> {
-        let target = SurveyedTarget::look(&System::this(), &self.target)?;
+        let system = System::this();
+        let target = SurveyedTarget::look(&system, &self.target)?;
         self.refuse_if_in_use(&target)?;
         let found = target.content.words();
         let is_target = matches!(target.content, Content::Swap) || target.content.is_free();
@@ -58,7 +59,17 @@ impl Prepare {
                 advice: target.content.advice(&self.target),
             });
         }
-        make_target(&target.device, &Direct::claiming(&self.target)?)?;
+        let disk = target.device.claim(&system)?;
+        // Nobody else can use it now; it must still hold what was looked at.
+        let content = Content::of(&target.device, &disk)?;
+        if content != target.content {
+            return Err(Error::NotFree {
+                path: self.target.clone(),
+                reason: format!("{} on it now, a moment ago {found}", content.words()),
+                advice: "look who writes to it; then try again".to_owned(),
+            });
+        }
+        make_target(&target.device, &disk)?;
         output.say(format!("{} is a target now ({found} was on it)", self.target.display()));
         output.object(&Prepared { target: &self.target, found, erased: self.erase });
         Ok(Exit::Done)

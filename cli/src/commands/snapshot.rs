@@ -99,7 +99,8 @@ impl Snapshot {
         let path = place.path.display();
         output.say(format!("generation {} goes to {path}", slot.generation.number));
         output.warn(RISK);
-        self.trip().to(&place.path).into_slot(slot).run(output)
+        // Again before the jump: hooks may mount something.
+        self.trip().to(&place.path).into_slot(slot).writing_only_to(&self.allow).run(output)
     }
 
     fn roll_back(&self, output: Output) -> Result<Exit> {

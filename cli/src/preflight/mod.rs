@@ -18,6 +18,7 @@ use crate::reloaded;
 use crate::screen;
 use crate::stamp::WriterElf;
 use crate::system::System;
+use crate::target::asleep;
 use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::plan::{Methods, PowerFacts};
 use dormouse_handoff::screen::Framebuffer;
@@ -32,6 +33,8 @@ pub struct Question {
     pub writer: PathBuf,
     /// Whether the machine has to be able to suspend to RAM.
     pub suspend: bool,
+    /// Whether a system that sleeps elsewhere is in the way.
+    pub sleeps: bool,
     /// The snapshot on the target that is to be replaced.
     pub replaces: Option<Nonce>,
 }
@@ -116,6 +119,10 @@ impl Survey {
             findings.extend(found);
             target
         });
+        if question.sleeps {
+            let number = target.as_ref().map(|target| target.device.number);
+            findings.extend(target::other_images(&asleep::elsewhere(system, number)));
+        }
         Self { findings, kernel, power, methods, screen, writer, target }
     }
 

@@ -10,7 +10,7 @@ use crate::target::usage::{self, Use};
 use crate::target::{Content, Device, place};
 use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::image::Layout;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A target that was looked at.
 #[derive(Debug)]
@@ -144,6 +144,17 @@ fn content(target: &SurveyedTarget, replaces: Option<Nonce>) -> Finding {
         return Finding::good(subject, format!("{words} on it"));
     }
     Finding::refused(subject, format!("{words} on it"), target.content.advice(&target.device.path))
+}
+
+/// Beside another sleeping system's image this one's would not be woken, and what
+/// gives stale images up at the next start would give up both.
+pub fn other_images(asleep: &[PathBuf]) -> Option<Finding> {
+    let first = asleep.first()?.display();
+    Some(Finding::refused(
+        "other-images",
+        format!("another system sleeps on {first}: of two, the reader wakes neither"),
+        format!("wake that one first, or give it up with `dormouse discard {first}`"),
+    ))
 }
 
 /// What lies in memory will lie on the target: the target is a plain disk or

@@ -3,6 +3,8 @@
 
 mod path;
 
+use super::direct::Direct;
+use crate::error::Error;
 use crate::system::System;
 use dormouse_handoff::extents::Extent;
 use dormouse_handoff::plan::{self, Address, PciAddress, Transport};
@@ -160,6 +162,29 @@ impl Device {
                 blocks: blocks(size) / page_blocks * page_blocks,
             },
         })
+    }
+
+    /// Opens it for ourselves alone, as [`Direct::claiming`]; and makes sure that it is
+    /// still what was looked at: its path may lead elsewhere by now, and its partition
+    /// have been moved.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NotFree`] where it has changed.
+    pub fn claim(&self, system: &System) -> Result<Direct, Error> {
+        let disk = Direct::claiming(&self.path)?;
+        if !self.is_still_at(system, disk.number()?) {
+            return Err(Error::NotFree {
+                path: self.path.clone(),
+                reason: "it is not the device any more that it was a moment ago".to_owned(),
+                advice: "look where the path leads, and at the partition table; then try again"
+                    .to_owned(),
+            });
+        }
+        Ok(disk)
+    }
+
+    fn is_still_at(&self, system: &System, number: (u32, u32)) -> bool {
+        Self::numbered(system, &self.path, number).is_ok_and(|now| now == *self)
     }
 
     /// Whether it is a partition of its disk.

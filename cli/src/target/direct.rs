@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::kept_page::FirstPage;
 use dormouse_handoff::units::PAGE_SIZE;
-use rustix::fs::{OFlags, SeekFrom, fsync, seek};
+use rustix::fs::{OFlags, SeekFrom, fstat, fsync, major, minor, seek};
 use rustix::ioctl::{NoArg, Opcode, Setter, ioctl};
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
@@ -72,6 +72,15 @@ impl Direct {
         let file = options.custom_flags(flags.bits() as i32).open(path).map_err(failed)?;
         let is_device = file.metadata().map_err(failed)?.file_type().is_block_device();
         Ok(Self { file, path: path.to_owned(), is_device })
+    }
+
+    /// The device's major and minor number; zeros for a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn number(&self) -> Result<(u32, u32)> {
+        let stat = fstat(&self.file).map_err(|e| self.error("look at", e.into()))?;
+        Ok((major(stat.st_rdev), minor(stat.st_rdev)))
     }
 
     /// The page at byte `offset`, a multiple of [`PAGE_SIZE`].

@@ -1,5 +1,6 @@
 //! The target: which device it is, what lies on it, who uses it.
 
+pub mod asleep;
 pub mod content;
 pub mod device;
 pub mod direct;

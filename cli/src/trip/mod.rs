@@ -24,9 +24,9 @@ use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::foremost::Foremost;
 use crate::hooks::{Ending, Occasion, Told};
-use crate::kept_page;
+use crate::kept_page::{self, Settled};
 use crate::mailbox::{Mail, Mailbox};
-use crate::old_kernel::KernelPageFlags;
+use crate::old_kernel::{KernelPageFlags, OldKernel};
 use crate::output::{Output, bytes};
 use crate::planner::{self, Attempt, Circumstances, Wishes};
 use crate::preflight::{Question, Ready, Survey, Verdict};
@@ -41,14 +41,14 @@ use crate::system::System;
 use crate::target::content::page_to_keep;
 use crate::target::direct::{Direct, Page};
 use crate::target::swap::SwitchedOff;
-use crate::target::{Content, Device, usage};
+use crate::target::{Content, Device, usage, writable};
 use crate::window;
 use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::image::{Header, Kind};
 use dormouse_handoff::mailbox as contract;
 use dormouse_handoff::units::{PAGE_SIZE, Pfn, PhysAddr};
 use rustix::rand::{GetRandomFlags, getrandom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// How often a plan is made anew because the mailbox moved meanwhile.
@@ -64,6 +64,8 @@ pub struct Trip<'a> {
     attempts: u32,
     slot: Slot,
     wake_after: Option<WakeAfter>,
+    /// Devices that this system may write to; `None`: all.
+    written_to: Option<&'a [PathBuf]>,
 }
 
 impl<'a> Trip<'a> {
@@ -73,7 +75,7 @@ impl<'a> Trip<'a> {
     /// A trip for `purpose`, without a target and without an alarm.
     pub fn new(purpose: Purpose, options: &'a Options) -> Self {
         let (attempts, slot) = (Self::ATTEMPTS, Slot::default());
-        Self { purpose, options, target: None, attempts, slot, wake_after: None }
+        Self { purpose, options, target: None, attempts, slot, wake_after: None, written_to: None }
     }
 
     /// The same with an image on the device at `target`.
@@ -100,6 +102,12 @@ impl<'a> Trip<'a> {
         Self { wake_after, ..self }
     }
 
+    /// The same, refused while this system may write to other devices than these.
+    #[must_use]
+    pub fn writing_only_to(self, devices: &'a [PathBuf]) -> Self {
+        Self { written_to: Some(devices), ..self }
+    }
+
     /// Goes there and comes back.
     ///
     /// # Errors
@@ -113,6 +121,7 @@ impl<'a> Trip<'a> {
             target: self.target.map(Path::to_owned),
             writer: self.options.writer.clone(),
             suspend: self.purpose.suspends(),
+            sleeps: self.purpose.image() == Some(Kind::Once),
             replaces: self.slot.replaces,
         };
         // Locked while it looks: another one's sleep may change what there is to see.
@@ -139,12 +148,13 @@ impl<'a> Trip<'a> {
             }
             None => None,
         };
-        let slept = self.sleep(&system, &ready, &run_dir, began, output);
+        let mut slept = self.sleep(&system, &ready, &run_dir, began, output);
         if let Some(swap) = swap {
             let path = swap.path().to_owned();
-            match swap.switch_on() {
-                Ok(()) => output.say(format!("swapping to {path} again")),
-                Err(error) => output.warn(error.to_string()),
+            match (swap.switch_on(), &mut slept) {
+                (Ok(()), _) => output.say(format!("swapping to {path} again")),
+                (Err(error), Ok(report)) => report.warnings.push(error.to_string()),
+                (Err(error), Err(_)) => output.warn(error.to_string()),
             }
         }
         let failed = |error| Report::failed(self.purpose, self.target, error);
@@ -166,10 +176,9 @@ impl<'a> Trip<'a> {
         began: Moment,
         output: Output,
     ) -> Result<Report> {
-        let claimed = match (self.target, &ready.circumstances.device) {
-            (Some(path), Some(device)) => Some(Claimed::new(path, device, self.slot.replaces)?),
-            _ => None,
-        };
+        let device = ready.circumstances.device.as_ref();
+        let claimed =
+            device.map(|device| Claimed::new(system, device, self.slot.replaces)).transpose()?;
         let mut told = match self.options.no_hooks {
             true => None,
             false => Some(Told::before_sleep(system, self.occasion(), output)?),
@@ -182,6 +191,7 @@ impl<'a> Trip<'a> {
         let mut journey = Journey::new(claimed.as_ref(), began)?;
         let loaded = self.load(system, ready, run_dir, &mut journey)?;
         rustix::fs::sync();
+        self.refuse_if_changed(system, &ready.circumstances.kernel)?;
         let alarm = self.wake_after.map(|after| Alarm::set(system, after)).transpose()?;
         let offline = Offline::where_needed(system, output)?;
         if self.target.is_some() {
@@ -204,13 +214,14 @@ impl<'a> Trip<'a> {
         }
         let stays = self.purpose.keeps_image() && mail.as_ref().is_some_and(is_complete);
         if let Some(Claimed { disk, .. }) = claimed.as_ref().filter(|_| !stays) {
-            match settle(disk, &journey) {
-                Ok(()) if self.options.wipe => {
+            match settle(disk, &journey.nonce, &journey.kept_page) {
+                // Else nothing was written, and an older image's kept page may lie there.
+                Ok(Some(_)) if self.options.wipe => {
                     if let Err(error) = disk.deallocate(PAGE_SIZE) {
                         warnings.push(format!("the image is not wiped: {error}"));
                     }
                 }
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error) => warnings.push(format!("the target is not as it was: {error}")),
             }
         }
@@ -233,6 +244,17 @@ impl<'a> Trip<'a> {
         }
         drop(told);
         Ok(report)
+    }
+
+    /// Looks once more at what hooks and others may have changed since all was looked
+    /// at.
+    fn refuse_if_changed(&self, system: &System, kernel: &OldKernel) -> Result<()> {
+        kernel.has_the_same_memory(system)?;
+        let written_to = self.written_to.map(|allowed| writable::findings(system, allowed));
+        match written_to {
+            Some(findings) if !findings.is_empty() => Err(Error::Refused(findings)),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the image smaller, if asked to; what did not work. The image is
@@ -392,15 +414,15 @@ struct Claimed {
 }
 
 impl Claimed {
-    fn new(path: &Path, device: &Device, replaces: Option<Nonce>) -> Result<Self> {
-        let disk = Direct::claiming(path)?;
+    fn new(system: &System, device: &Device, replaces: Option<Nonce>) -> Result<Self> {
+        let disk = device.claim(system)?;
         // Swap may have been written to, and switched off, since it was looked at.
         let content = Content::of(device, &disk)?;
         if !content.is_free_for(replaces) {
             return Err(Error::NotFree {
-                path: path.to_owned(),
+                path: device.path.clone(),
                 reason: format!("{} on it", content.words()),
-                advice: content.advice(path),
+                advice: content.advice(&device.path),
             });
         }
         let first_page = disk.read(0)?;
@@ -441,22 +463,44 @@ fn is_complete(mail: &Mail) -> bool {
     matches!(outcome, Some(Outcome::Done | Outcome::Woken))
 }
 
-/// Leaves the target as it was, if an image of this attempt lies there.
+/// Leaves the target as it was, if an image of this attempt lies there; `None` where
+/// none does.
 ///
 /// After a wake-up it is consumed; after a return it was never finished, or was
 /// finished without the machine going down: then it must not be resumed either,
 /// for the system it holds goes on running.
-fn settle(disk: &Direct, journey: &Journey) -> Result<()> {
+fn settle(disk: &Direct, nonce: &Nonce, kept_page: &Page) -> Result<Option<Settled>> {
     disk.forget_cache()?;
     match Header::parse(&disk.read(0)?.0) {
-        Ok(header) if header.id == journey.nonce => {
-            kept_page::put_back(disk, &header, &journey.kept_page).map(|_| ())
+        Ok(header) if header.id == *nonce => {
+            kept_page::put_back(disk, &header, kept_page).map(Some)
         }
-        _ => Ok(()),
+        _ => Ok(None),
     }
 }
 
 fn seconds_since_1970() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image_file::fake::{file, image};
+    use dormouse_handoff::image::State;
+
+    /// What `--wipe` goes by: what another attempt left is not this one's to wipe.
+    #[test]
+    fn only_an_image_of_this_attempt_is_settled() {
+        let file = file(&image(State::Consumed));
+        let before = std::fs::read(file.path()).unwrap();
+        let id = Header::parse(&before).unwrap().id;
+        let disk = Direct::file(file.path()).unwrap();
+        let kept = Page([7; PAGE_SIZE as usize]);
+        assert_eq!(settle(&disk, &[0; 16], &kept).unwrap(), None);
+        assert_eq!(std::fs::read(file.path()).unwrap(), before);
+        assert_eq!(settle(&disk, &id, &kept).unwrap(), Some(Settled::PutBack));
+        assert_eq!(std::fs::read(file.path()).unwrap()[..4096], kept.0);
+    }
 }

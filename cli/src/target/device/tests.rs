@@ -186,3 +186,22 @@ fn a_read_only_or_odd_disk_is_refused() {
     tree.file(&format!("{disk}/ro"), "1\n");
     assert_eq!(tree.device(), Err(DeviceError::ReadOnly));
 }
+
+#[test]
+fn a_path_that_leads_elsewhere_and_a_partition_that_was_moved_are_noticed() {
+    let tree = Tree::new();
+    let disk = format!("{NVME}/nvme0n1");
+    let part = format!("{disk}/nvme0n1p1");
+    tree.disk(&disk, 4096, 512)
+        .file(&format!("{disk}/nsid"), "1\n")
+        .file(&format!("{part}/partition"), "1\n")
+        .file(&format!("{part}/start"), "1024\n")
+        .file(&format!("{part}/size"), "2048\n")
+        .link("sys/dev/block/8:1", &format!("../../../{part}"));
+    let device = Device::numbered(&tree.system(), Path::new("/dev/x"), (8, 1)).unwrap();
+    assert!(device.is_still_at(&tree.system(), (8, 1)));
+    assert!(!device.is_still_at(&tree.system(), (8, 0)));
+    assert!(!device.is_still_at(&tree.system(), (0, 0)));
+    tree.file(&format!("{part}/size"), "1024\n");
+    assert!(!device.is_still_at(&tree.system(), (8, 1)));
+}
