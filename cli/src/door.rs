@@ -1,6 +1,7 @@
 //! The kexec door: whether the kernel has it, and going through it.
 
 use crate::error::{Error, Result};
+use crate::guard::quoted;
 use crate::system::System;
 use dormouse_handoff::units::PhysAddr;
 use rustix::io::Errno;
@@ -103,6 +104,12 @@ impl Loaded {
         }
         let said = [output.stderr, output.stdout].concat();
         Err(Error::KexecLoad(String::from_utf8_lossy(&said).trim().to_owned()))
+    }
+
+    /// The command that unloads it.
+    pub fn undo(system: &System) -> Option<String> {
+        let program = kexec_program(system)?;
+        Some(format!("{} --kexec-syscall -u", quoted(program.display())))
     }
 
     /// Jumps, and comes back once the old kernel runs again: at once where the

@@ -24,6 +24,7 @@ pub mod exit;
 pub mod first_gdt;
 mod foremost;
 pub mod free_pages;
+mod guard;
 mod hooks;
 pub mod image_file;
 pub mod kept_page;

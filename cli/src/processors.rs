@@ -11,6 +11,7 @@
 
 use crate::affinities::Affinities;
 use crate::error::{Error, Result};
+use crate::guard::{Guard, quoted};
 use crate::linux::cpu_list;
 use crate::output::Output;
 use crate::system::System;
@@ -69,7 +70,11 @@ impl<'a> Offline<'a> {
     ///
     /// # Errors
     /// [`Error::Processor`] where one cannot be; all are online again then.
-    pub fn where_needed(system: &'a System, output: Output) -> Result<Option<Self>> {
+    pub fn where_needed(
+        system: &'a System,
+        guard: &mut Guard,
+        output: Output,
+    ) -> Result<Option<Self>> {
         if disk_in_need(system).is_none() {
             return Ok(None);
         }
@@ -79,6 +84,7 @@ impl<'a> Offline<'a> {
         affinities.widen_to(*first);
         let mut offline = Self { system, numbers: Vec::new(), affinities };
         for number in others.iter().copied() {
+            guard.note(format!("echo 1 > {}", quoted(file(system, number).display())));
             if let Err(source) = switch(system, number, false) {
                 offline.put_back().iter().for_each(|failed| output.warn(failed));
                 return Err(Error::Processor { number, source });
@@ -114,8 +120,11 @@ fn online(system: &System) -> Vec<u32> {
 }
 
 fn switch(system: &System, number: u32, on: bool) -> io::Result<()> {
-    let file: PathBuf = system.path(format!("{FOLDER}/cpu{number}/online"));
-    std::fs::write(file, if on { "1" } else { "0" })
+    std::fs::write(file(system, number), if on { "1" } else { "0" })
+}
+
+fn file(system: &System, number: u32) -> PathBuf {
+    system.path(format!("{FOLDER}/cpu{number}/online"))
 }
 
 #[cfg(test)]
@@ -167,7 +176,8 @@ mod tests {
     #[test]
     fn all_but_the_first_go_offline_and_come_back() {
         let (root, system) = machine("0,2-3", 3);
-        let offline = Offline::where_needed(&system, Output::new(false)).unwrap().unwrap();
+        let offline =
+            Offline::where_needed(&system, &mut Guard::set(), Output::new(false)).unwrap().unwrap();
         assert_eq!([2, 3].map(|number| state(root.path(), number)), ["0", "0"]);
         assert_eq!(offline.put_back(), Vec::<String>::new());
         assert_eq!([2, 3].map(|number| state(root.path(), number)), ["1", "1"]);
@@ -177,7 +187,8 @@ mod tests {
     fn one_that_stays_is_named_and_the_others_come_back() {
         let (root, system) = machine("0-3", 4);
         fs::remove_dir_all(root.path().join(&FOLDER[1..]).join("cpu2")).unwrap();
-        let error = Offline::where_needed(&system, Output::new(false)).unwrap_err();
+        let error =
+            Offline::where_needed(&system, &mut Guard::set(), Output::new(false)).unwrap_err();
         assert!(matches!(error, Error::Processor { number: 2, .. }), "{error}");
         assert_eq!(state(root.path(), 1), "1");
         assert_eq!(state(root.path(), 3), "1");

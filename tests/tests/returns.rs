@@ -229,3 +229,31 @@ fn where_nothing_switches_it_off_a_message_says_that_it_is_safe() -> Result<(), 
     life.finish()?;
     Ok(())
 }
+
+/// By SIGKILL, at the worst moment: swap off, the writer loaded, all processors but one
+/// offline.
+#[test]
+fn whoever_kills_the_program_finds_the_system_as_it_was() -> Result<(), Failure> {
+    const PROCESSORS: &str = "/sys/devices/system/cpu/online";
+    const LOADED: &str = "/sys/kernel/kexec_loaded";
+    // As long as it takes the shell that stands by; and then the last of what it does.
+    let settled = format!("until grep -q dev /proc/swaps; do :; done; cat {PROCESSORS} {LOADED}");
+    let artefacts = Artefacts::from_environment()?;
+    let mut life = Life::begin(&artefacts, "killed", Options { cpus: 3, ..Options::default() })?;
+    let before = life.fill(&Fill::light())?;
+    let target = life.target()?;
+    for program in ["mkswap", "swapon"] {
+        let ran = life.guest.run(&[program, &target])?;
+        life.logged(|_| scenario::said(&ran, 0, &[]))?;
+    }
+    let swaps = life.guest.run(&["cat", "/proc/swaps"])?;
+    let attempt = life.hibernate(&["--test-kill"])?;
+    let ran = life.return_from(&attempt)?;
+    assert_eq!(ran.code, None, "not killed: {ran:?}");
+    let ran = life.guest.run(&["sh", "-c", &settled])?;
+    life.logged(|_| scenario::said(&ran, 0, &["0-2\n0\n"]))?;
+    assert_eq!(life.guest.run(&["cat", "/proc/swaps"])?, swaps);
+    scenario::sleep_and_wake(&mut life, &before)?;
+    life.finish()?;
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! Swap on the target: switched off while an image may lie there.
 
 use crate::error::{Error, Result};
+use crate::guard::quoted;
 use crate::linux::swaps::Swap;
 use std::ffi::CString;
 use std::io;
@@ -30,6 +31,18 @@ impl SwitchedOff {
     /// The area's path.
     pub fn path(&self) -> &str {
         &self.0.path
+    }
+
+    /// The command that swaps to `swap` again; with another priority where the program
+    /// knows none (busybox). The device may be ours alone for a moment longer than we
+    /// live.
+    pub fn undo(swap: &Swap) -> String {
+        let path = quoted(&swap.path);
+        let swapon = match swap.priority {
+            ..0 => format!("swapon {path}"),
+            priority => format!("swapon -p {priority} {path} || swapon {path}"),
+        };
+        format!("for try in 1 2 3 4 5; do {{ {swapon}; }} && break; sleep 1; done")
     }
 
     /// Swaps to the area again, with the priority that it had.
@@ -62,4 +75,17 @@ fn done(doing: &'static str, path: &str, result: i32) -> Result<()> {
         return Ok(());
     }
     Err(Error::Io { doing, path: PathBuf::from(path), source: io::Error::last_os_error() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_priority_is_asked_for_where_it_was_given() {
+        let undo =
+            |priority| SwitchedOff::undo(&Swap { path: "/dev/my swap".into(), used: 0, priority });
+        assert!(undo(7).contains("{ swapon -p 7 '/dev/my swap' || swapon '/dev/my swap'; }"));
+        assert!(undo(-2).contains("{ swapon '/dev/my swap'; }"));
+    }
 }

@@ -23,6 +23,7 @@ use crate::entropy::{Seed, Worth};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::foremost::Foremost;
+use crate::guard::Guard;
 use crate::hooks::{Ending, Occasion, Told};
 use crate::kept_page::{self, Settled};
 use crate::mailbox::{Mail, Mailbox};
@@ -47,6 +48,7 @@ use dormouse_handoff::checksum::Nonce;
 use dormouse_handoff::image::{Header, Kind};
 use dormouse_handoff::mailbox as contract;
 use dormouse_handoff::units::{PAGE_SIZE, Pfn, PhysAddr};
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -141,14 +143,16 @@ impl<'a> Trip<'a> {
                 advice: "choose another device, or `swapoff` it first".to_owned(),
             });
         }
+        let mut guard = Guard::set();
         let swap = match active_swap {
             Some(swap) => {
+                guard.note(SwitchedOff::undo(swap));
                 output.say(format!("swapping off {}", swap.path));
                 Some(SwitchedOff::new(swap.clone())?)
             }
             None => None,
         };
-        let mut slept = self.sleep(&system, &ready, &run_dir, began, output);
+        let mut slept = self.sleep(&system, &ready, &run_dir, began, &mut guard, output);
         if let Some(swap) = swap {
             let path = swap.path().to_owned();
             match (swap.switch_on(), &mut slept) {
@@ -174,6 +178,7 @@ impl<'a> Trip<'a> {
         ready: &Ready,
         run_dir: &RunDir,
         began: Moment,
+        guard: &mut Guard,
         output: Output,
     ) -> Result<Report> {
         let device = ready.circumstances.device.as_ref();
@@ -189,13 +194,18 @@ impl<'a> Trip<'a> {
             None => Vec::new(),
         };
         let mut journey = Journey::new(claimed.as_ref(), began)?;
+        // A writer that nobody unloads would be what a reboot by way of kexec starts.
+        Loaded::undo(system).into_iter().for_each(|undo| guard.note(undo));
         let loaded = self.load(system, ready, run_dir, &mut journey)?;
         rustix::fs::sync();
         self.refuse_if_changed(system, &ready.circumstances.kernel)?;
         let alarm = self.wake_after.map(|after| Alarm::set(system, after)).transpose()?;
-        let offline = Offline::where_needed(system, output)?;
+        let offline = Offline::where_needed(system, guard, output)?;
         if self.target.is_some() {
             shrink::empty_lists_of_processors(system);
+        }
+        if self.options.test_kill {
+            let _ = kill_process(getpid(), Signal::KILL);
         }
         let ahead = clock::Ahead::before_sleep(system);
         let before = SystemTime::now();

@@ -75,6 +75,10 @@ pub struct Options {
     #[arg(long, hide = true, value_parser = parse_fault)]
     pub test_fault: Option<(Stage, Fault)>,
 
+    /// For tests: be killed right before the jump
+    #[arg(long, hide = true)]
+    pub test_kill: bool,
+
     /// For tests: scribble over all that was left out as free, at the wake-up
     #[arg(long, hide = true)]
     pub test_scribble: bool,
