@@ -53,10 +53,10 @@ pub struct Controller {
     pub address: Address,
 }
 
-/// Takes the machine over from whoever had it before: no device on PCI reaches
-/// memory any more. How many were still allowed to, and every controller that a
-/// driver claims, in order of address; then those of `mmio`, where registers of
-/// virtio-mmio are said to be, that have a disk.
+/// Takes the machine over from whoever had it before: no device reaches memory any
+/// more that is on PCI or at one of `mmio`, where registers of virtio-mmio are said to
+/// be. How many were still allowed to, and every controller that a driver claims, in
+/// order of address; then those of `mmio` that have a disk.
 ///
 /// One walk for both: each asks all of PCI's buses, which takes milliseconds.
 pub fn take_over(platform: &'static dyn Platform, mmio: &[PhysAddr]) -> (usize, Vec<Controller>) {
@@ -69,11 +69,14 @@ pub fn take_over(platform: &'static dyn Platform, mmio: &[PhysAddr]) -> (usize, 
             found.push(Controller { transport: driver.transport, address });
         }
     }
-    let in_memory = mmio.iter().filter(|start| virtio_blk::is_mmio_disk(platform, **start));
-    found.extend(in_memory.map(|start| Controller {
-        transport: Transport::VirtioMmio,
-        address: Address::Mmio(*start),
-    }));
+    for &start in mmio {
+        let Some(device) = virtio_blk::quiet_mmio(platform, start) else { continue };
+        quieted += usize::from(device.was_live);
+        if device.is_disk {
+            let address = Address::Mmio(start);
+            found.push(Controller { transport: Transport::VirtioMmio, address });
+        }
+    }
     (quieted, found)
 }
 
@@ -139,5 +142,43 @@ fn driver_of(
         Some(function) if (driver.claims)(&function) => Ok(driver),
         Some(_) => error(Cause::Unsupported("this PCI function is no controller of that kind")),
         None => error(Cause::Dead("nothing answers at this PCI address")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::FakeMachine;
+    use crate::registers::{Mmio, Registers};
+
+    const STATUS: usize = 0x70;
+    const AT_WORK: u32 = 0xf;
+
+    #[test]
+    fn no_device_of_virtio_mmio_is_left_at_work_whatever_kind_it_is() {
+        let machine = FakeMachine::new();
+        let device = |start, kind| {
+            let registers = Mmio::of_memory(0x200);
+            for (offset, value) in [(0, u32::from_le_bytes(*b"virt")), (4, 2), (8, kind)] {
+                registers.write32(offset, value);
+            }
+            registers.write32(STATUS, AT_WORK);
+            machine.add_mmio(PhysAddr(start), &registers);
+            registers
+        };
+        let [network, disk, nobody] =
+            [(0x1000, 1), (0x2000, 2), (0x3000, 0)].map(|(start, kind)| device(start, kind));
+        let something_else = device(0x4000, 1);
+        something_else.write32(0, 0);
+        let places = [0x1000, 0x2000, 0x3000, 0x4000, 0x5000].map(PhysAddr);
+
+        let (quieted, found) = take_over(machine, &places);
+        assert_eq!(quieted, 2);
+        let address = Address::Mmio(PhysAddr(0x2000));
+        assert_eq!(found, [Controller { transport: Transport::VirtioMmio, address }]);
+        assert_eq!([&network, &disk].map(|device| device.read32(STATUS)), [0, 0]);
+        let others = [&nobody, &something_else].map(|device| device.read32(STATUS));
+        assert_eq!(others, [AT_WORK; 2], "what is no device was written");
+        assert_eq!(take_over(machine, &places).0, 0, "they are quiet now");
     }
 }

@@ -23,6 +23,7 @@ pub struct FakeMachine {
     tick_us: Cell<u64>,
     end_us: Cell<u64>,
     functions: RefCell<BTreeMap<Key, Vec<u32>>>,
+    mmio: RefCell<BTreeMap<u64, NonNull<u8>>>,
 }
 
 /// A [`PciAddress`] that can be ordered.
@@ -57,6 +58,7 @@ impl FakeMachine {
             tick_us: Cell::new(1),
             end_us: Cell::new(u64::MAX),
             functions: RefCell::default(),
+            mmio: RefCell::default(),
         }))
     }
 
@@ -173,6 +175,13 @@ impl FakeMachine {
         space[usize::from(offset / 4)] = value;
     }
 
+    /// Lets registers be mapped at an address.
+    #[cfg(test)]
+    pub fn add_mmio(&self, start: PhysAddr, registers: &crate::registers::Mmio) {
+        let first = registers.register(0).expect("there is no register");
+        self.mmio.borrow_mut().insert(start.0, first);
+    }
+
     /// Whether the function may reach memory.
     pub fn is_bus_master(&self, address: PciAddress) -> bool {
         self.pci_read(address, 4) & 1 << 2 != 0
@@ -183,8 +192,8 @@ impl FakeMachine {
 /// if it has one there.
 pub const POWER_CAPABILITY: u16 = 0x40;
 
-// SAFETY: memory is handed out once and never taken back; registers are not
-// mapped at all.
+// SAFETY: memory is handed out once and never taken back; registers are memory
+// that is never given back.
 unsafe impl Platform for FakeMachine {
     fn dma_alloc(&self, pages: usize) -> Result<DmaMemory, Exhausted> {
         let bytes = pages * PAGE;
@@ -197,8 +206,8 @@ unsafe impl Platform for FakeMachine {
         Ok(DmaMemory { pointer, address, bytes })
     }
 
-    fn map_mmio(&self, _start: PhysAddr, _bytes: u64) -> Result<NonNull<u8>, Exhausted> {
-        Err(Exhausted)
+    fn map_mmio(&self, start: PhysAddr, _bytes: u64) -> Result<NonNull<u8>, Exhausted> {
+        self.mmio.borrow().get(&start.0).copied().ok_or(Exhausted)
     }
 
     fn now_us(&self) -> u64 {

@@ -227,6 +227,10 @@ impl<R: Registers> Disk<R> {
             format!("the link failed (PxIS {:#010x})", faults.bits())
         });
         self.flight.fault(cause);
+        // A reset of the link brings the disk's own settings back, the write cache
+        // that somebody had switched off among them (ATA/ATAPI-8 ACS,
+        // SET FEATURES).
+        self.geometry.write_cache |= self.geometry.can_flush;
         self.port.recover(self.platform).map_err(|cause| {
             let error = self.place.error("recover from an error", cause);
             self.health.fail(error)

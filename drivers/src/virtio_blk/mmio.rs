@@ -45,6 +45,7 @@ const BYTES: usize = 0x200;
 const MAGIC: u32 = u32::from_le_bytes(*b"virt");
 const LEGACY: u32 = 1;
 const MODERN: u32 = 2;
+const NO_DEVICE: u32 = 0;
 const BLOCK_DEVICE: u32 = 2;
 
 /// A reset without the driver (§4.2.3.1).
@@ -56,7 +57,7 @@ const RESET: Reset = Reset {
     width: Width::Word,
 };
 
-/// The registers of a block device.
+/// The registers of a device.
 pub struct VirtioMmio<R = Mmio> {
     registers: R,
     legacy: bool,
@@ -68,10 +69,20 @@ impl VirtioMmio {
         platform: &dyn Platform,
         start: dormouse_handoff::units::PhysAddr,
     ) -> Result<Self, Cause> {
-        let registers = Mmio::map(platform, start, BYTES).map_err(|_| Cause::Exhausted)?;
-        let found = Self::new(registers)?;
+        let found = Self::any(platform, start)?;
+        if !found.is_disk() {
+            return Err(Cause::Unsupported("a virtio device that is no disk"));
+        }
         last_resort::arm(&found.registers, RESET);
         Ok(found)
+    }
+
+    /// The same for any device.
+    pub fn any(
+        platform: &dyn Platform,
+        start: dormouse_handoff::units::PhysAddr,
+    ) -> Result<Self, Cause> {
+        Self::new(Mmio::map(platform, start, BYTES).map_err(|_| Cause::Exhausted)?)
     }
 }
 
@@ -85,10 +96,15 @@ impl<R: Registers> VirtioMmio<R> {
             MODERN => false,
             _ => return Err(Cause::Unsupported("a version of virtio-mmio other than 1 and 2")),
         };
-        if registers.read32(at::DEVICE_ID) != BLOCK_DEVICE {
-            return Err(Cause::Unsupported("a virtio device that is no disk"));
+        if registers.read32(at::DEVICE_ID) == NO_DEVICE {
+            return Err(Cause::Dead("there is no device behind these registers"));
         }
         Ok(Self { registers, legacy })
+    }
+
+    /// Whether it is a disk's.
+    pub fn is_disk(&self) -> bool {
+        self.registers.read32(at::DEVICE_ID) == BLOCK_DEVICE
     }
 
     fn select(&self, queue: u16) {
@@ -236,10 +252,11 @@ mod tests {
 
     #[test]
     fn only_a_disk_of_a_known_version_is_taken() {
-        assert!(VirtioMmio::new(Fake::new(1, 2)).is_ok());
-        assert!(VirtioMmio::new(Fake::new(2, 2)).is_ok());
+        assert!(VirtioMmio::new(Fake::new(1, 2)).is_ok_and(|found| found.is_disk()));
+        assert!(VirtioMmio::new(Fake::new(2, 2)).is_ok_and(|found| found.is_disk()));
         assert!(matches!(VirtioMmio::new(Fake::new(3, 2)), Err(Cause::Unsupported(_))));
-        assert!(matches!(VirtioMmio::new(Fake::new(2, 1)), Err(Cause::Unsupported(_))));
+        assert!(VirtioMmio::new(Fake::new(2, 1)).is_ok_and(|found| !found.is_disk()));
+        assert!(matches!(VirtioMmio::new(Fake::new(2, 0)), Err(Cause::Dead(_))));
         let nothing = Fake::new(2, 2);
         nothing.write32(at::MAGIC, u32::MAX);
         assert!(matches!(VirtioMmio::new(nothing), Err(Cause::Dead(_))));

@@ -31,6 +31,7 @@ use dormouse_handoff::units::PhysAddr;
 use mmio::VirtioMmio;
 pub use mmio_places::{in_aml, on_command_line};
 use modern_pci::ModernPci;
+use virtio_drivers::transport::Transport as _;
 
 /// This driver, for the list of drivers.
 pub(crate) const DRIVER: Driver = Driver {
@@ -66,10 +67,25 @@ fn open(platform: &'static dyn Platform, address: PciAddress, _unit: u32) -> Ope
     }
 }
 
-/// Whether registers of virtio-mmio that are said to be at `start` are there,
-/// and a disk's.
-pub(crate) fn is_mmio_disk(platform: &dyn Platform, start: PhysAddr) -> bool {
-    VirtioMmio::find(platform, start).is_ok()
+/// A device of virtio-mmio that was taken over.
+pub(crate) struct Quiet {
+    /// Whether somebody had it at work.
+    pub was_live: bool,
+    /// Whether it is a disk.
+    pub is_disk: bool,
+}
+
+/// Resets the device whose registers are said to be at `start`, whatever kind it is:
+/// there is no bus to switch its DMA off, and a network device goes on filling the
+/// buffers of whoever had it before. `None` where there is none.
+pub(crate) fn quiet_mmio(platform: &dyn Platform, start: PhysAddr) -> Option<Quiet> {
+    let mut device = VirtioMmio::any(platform, start).ok()?;
+    let was_live = !device.get_status().is_empty();
+    if was_live && let Err(cause) = negotiate::reset(platform, &mut device) {
+        let place = Place::controller("virtio-mmio", Address::Mmio(start));
+        log::warn!("{}", place.error("reset", cause));
+    }
+    Some(Quiet { was_live, is_disk: device.is_disk() })
 }
 
 /// Resets the disk whose registers are at `start` and makes it ready. There is

@@ -57,6 +57,31 @@ fn a_failed_command_whose_slot_is_given_back_is_not_taken_for_done() {
 }
 
 #[test]
+fn a_disk_whose_link_was_reset_is_flushed_whatever_it_said_of_its_cache() {
+    const WRITE_CACHE_ON: u16 = 1 << 5;
+    for bench in [Bench::new(), Bench::plain()] {
+        bench.model.port(1).identity[85] &= !WRITE_CACHE_ON;
+        let mut disk = bench.disk();
+        let try_to_write = |disk: &mut Disk<_>| {
+            disk.submit(&write(8, &bench.page(1), 1)).unwrap();
+            disk.ring();
+            polled(disk).result
+        };
+        try_to_write(&mut disk).unwrap();
+        disk.flush().unwrap();
+        assert_eq!(bench.rests().0, 0, "a cache that is off was flushed");
+
+        bench.model.port(1).bad_block = Some(8);
+        try_to_write(&mut disk).unwrap_err();
+        assert!(bench.model.port(1).link_resets >= 1);
+        bench.model.port(1).bad_block = None;
+        try_to_write(&mut disk).unwrap();
+        disk.flush().unwrap();
+        assert_eq!(bench.rests().0, 1, "what is in the cache may be lost");
+    }
+}
+
+#[test]
 fn a_flush_has_a_longer_deadline() {
     let bench = Bench::plain();
     let mut disk = bench.disk();
