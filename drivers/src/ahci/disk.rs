@@ -6,6 +6,7 @@ use super::controller::Controller;
 use super::flight::{Ended, Flight};
 use super::identify::DiskFacts;
 use super::port::Port;
+use super::quirks::Quirks;
 use super::spec::{Fault, ScatterEntry};
 use crate::health::Health;
 use crate::in_flight::Record;
@@ -64,7 +65,8 @@ impl<R: Registers> Disk<R> {
         number: u32,
     ) -> Result<Self, DeviceError> {
         let error = |cause| place.error("start", cause);
-        let capabilities = controller.capabilities();
+        let quirks = Quirks::of(endpoint.function());
+        let capabilities = quirks.believe(controller.capabilities());
         let port = controller
             .into_port(number)
             .ok_or_else(|| error(Cause::Unsupported("the controller has no such port")))?;
@@ -86,7 +88,7 @@ impl<R: Registers> Disk<R> {
             geometry: Geometry {
                 block_size: 512,
                 blocks: 0,
-                max_bytes: MOST_BYTES,
+                max_bytes: MOST_BYTES.min(quirks.max_bytes),
                 max_segments: MOST_PIECES as u32,
                 depth: 1,
                 write_cache: false,

@@ -18,6 +18,7 @@ mod disk;
 mod flight;
 mod identify;
 mod port;
+mod quirks;
 mod spec;
 
 #[cfg(any(test, feature = "model"))]

@@ -56,10 +56,15 @@ pub mod port {
 }
 
 /// The capabilities register (§3.1.1).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities(pub u32);
 
 impl Capabilities {
+    /// Queued commands work (SNCQ).
+    pub const QUEUES: Self = Self(1 << 30);
+    /// Addresses have 64 bits (S64A).
+    pub const WIDE: Self = Self(1 << 31);
+
     /// Commands that a port takes, 1 to 32.
     pub fn command_slots(self) -> u32 {
         (self.0 >> 8 & 0x1f) + 1
@@ -67,12 +72,12 @@ impl Capabilities {
 
     /// Whether queued commands work (SNCQ).
     pub fn queues(self) -> bool {
-        self.0 & 1 << 30 != 0
+        self.0 & Self::QUEUES.0 != 0
     }
 
     /// Whether addresses have 64 bits (S64A).
     pub fn wide(self) -> bool {
-        self.0 & 1 << 31 != 0
+        self.0 & Self::WIDE.0 != 0
     }
 }
 

@@ -130,6 +130,29 @@ fn controllers_that_cannot_be_used_are_refused_in_words() {
 }
 
 #[test]
+fn a_controller_is_not_believed_what_it_is_known_not_to_do() {
+    let bench = |ids| {
+        let bench = Bench::new();
+        bench.machine.add_function(ADDRESS, ids, (1, 6, 1), 0);
+        bench
+    };
+    let words = bench((0x1002, 0x4380)).refusal().to_string();
+    assert!(words.contains("32-bit"), "ATI's SB600, and memory above 4 GiB: {words}");
+
+    let most_queued = |ids| {
+        let bench = bench(ids);
+        let mut disk = bench.disk();
+        disk.submit(&write(0, &bench.page(1), 1)).unwrap();
+        disk.ring();
+        polled(&mut disk).result.unwrap();
+        let port = bench.model.port(1);
+        port.most_queued
+    };
+    assert_eq!(most_queued((0x1106, 0x3349)), 0, "VIA's VT8251");
+    assert_eq!(most_queued((0x8086, 0x2922)), 1, "Intel's ICH9");
+}
+
+#[test]
 fn units_that_are_no_disks_are_refused() {
     for ports in [[Attached::Disk, Attached::Atapi], [Attached::Disk, Attached::Nothing]] {
         let bench = Bench::with(&ports);
