@@ -222,9 +222,12 @@ fn attempt(plan: &CheckedPlan<'_>, jump_back: &JumpBack) -> Result<Done, Error> 
     monitor::begin(plan);
     let mut observer = Observer::of_writer(plan);
     observer.stage(Stage::Plan)?;
-    let ram = MACHINE
-        .with_space(|space| Ram::map(space, plan.memory()))
-        .ok_or(Error::Map(MapError::Full))??;
+    let map = |space: &mut AddressSpace| {
+        let ram = Ram::map(space, plan.memory())?;
+        plan.image().map_or(Ok(()), |_| space.check_room_for_reader())?;
+        Ok::<_, MapError>(ram)
+    };
+    let ram = MACHINE.with_space(map).ok_or(Error::Map(MapError::Full))??;
     log::info!(
         "plan: {} MiB of memory in {} ranges, Linux {}, {} paging levels",
         plan.memory_pages() >> 8,

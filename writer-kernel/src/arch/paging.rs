@@ -34,7 +34,12 @@ const DIRECT_MAP_BYTES: u64 = 1 << 46;
 /// Tables in the pool: with 1 GiB pages, a few dozen serve any memory map of
 /// [`MAX_MEMORY_RANGES`](dormouse_handoff::plan::MAX_MEMORY_RANGES) ranges that
 /// was met so far; without them, each GiB of RAM takes one.
-const POOL: usize = 112;
+const POOL: usize = 120;
+
+/// Tables that the reader may need more than the writer for the same memory: for the
+/// other depth, this boot's firmware tables and what RAM of it the image has not,
+/// registers of every disk, the screen, the move.
+const READERS_MORE: usize = 16;
 
 const GIB: u64 = 1 << 30;
 const LARGE: u64 = 2 << 20;
@@ -63,7 +68,7 @@ impl core::fmt::Display for MapError {
                 f,
                 "no page tables left: the memory map is too fragmented, or the processor has no \
                  1 GiB pages and more than about {} GiB of RAM",
-                POOL - 16
+                POOL - READERS_MORE - 8
             ),
             Self::TooHigh(address) => write!(f, "physical address {address:#x} is out of reach"),
         }
@@ -203,6 +208,12 @@ impl AddressSpace {
             }
         }
         Ok(())
+    }
+
+    /// Makes sure that a reader that maps the same RAM will not run out of tables: then
+    /// an image could be written, and not be woken.
+    pub fn check_room_for_reader(&self) -> Result<(), MapError> {
+        if POOL - self.pool.used < READERS_MORE { Err(MapError::Full) } else { Ok(()) }
     }
 
     /// Maps 2 MiB pages at their physical addresses, executable: for the
