@@ -4,8 +4,9 @@ use dormouse_guest::protocol::Call;
 use dormouse_handoff::image::State;
 use dormouse_handoff::units::{PageRange, Pfn};
 use dormouse_tests::disk::Table;
+use dormouse_tests::qemu::{self, Fault, Layer, Machine};
+use dormouse_tests::scenario;
 use dormouse_tests::{Artefacts, BEFORE_POWER, BEFORE_WRITE, Failure, Fill, Life, Options};
-use dormouse_tests::{qemu, scenario};
 
 fn begin(name: &str, options: Options) -> Result<Life, Failure> {
     Ok(Life::begin(&Artefacts::from_environment()?, name, options)?)
@@ -84,6 +85,29 @@ fn an_image_is_woken_once_and_never_again() -> Result<(), Failure> {
     let reader = life.reader();
     life.be_refused(&reader, "the image is consumed, not valid")?;
     Ok(life.abandon()?)
+}
+
+/// Where the reader gives up, another Linux may come up and give up what sleeps.
+#[test]
+fn a_disk_that_fails_once_while_it_is_read_wakes_all_the_same() -> Result<(), Failure> {
+    /// Behind header, plan and count of attempts.
+    const READ: u32 = 12;
+    let mut life = begin("fails-once", Options::default())?;
+    let before = life.fill(&Fill::light())?;
+    let asleep = scenario::sleep(&mut life, &[])?;
+    let mut reader = life.reader();
+    reader.paused = true;
+    let (mut machine, line) = Machine::start(&reader, &life.folder)?;
+    machine.slip_in(0, Layer::Fails(Fault::Read(READ)))?;
+    machine.go()?;
+    life.woken_on(machine, line, &asleep)?;
+    let log = life.serial_log()?;
+    let reader = log.split_once("dormouse: reader").map_or("", |(_, reader)| reader);
+    assert!(reader.contains("trying once more"), "no read failed: {reader}");
+    life.machine()?.take_out(0)?;
+    scenario::well(&mut life, &before)?;
+    life.finish()?;
+    Ok(())
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn attack_reader(
         Ok(_) => {
             // It would hit Linux, later.
             life.machine()?.take_out(TARGET)?;
-            case.found(Outcome::Woke, "the fault was not reached");
+            case.found(Outcome::Woke, "the fault was not reached, or did not come again");
             scenario::well(life, before)?;
             scenario::sleep(life, &[])
         }

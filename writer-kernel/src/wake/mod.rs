@@ -91,6 +91,13 @@ impl core::fmt::Display for Error {
     }
 }
 
+impl Error {
+    /// Whether a disk failed, which may be over once it is opened anew.
+    fn is_of_a_disk(&self) -> bool {
+        matches!(self, Self::Device(_) | Self::Transfer(error::Error::Device(_)))
+    }
+}
+
 impl From<MapError> for Error {
     fn from(error: MapError) -> Self {
         Self::Map(error)
@@ -232,7 +239,11 @@ fn own_tables() -> AddressSpace {
 }
 
 /// Tries one image after the other, the first of which may have `failed` already.
+///
+/// Where a disk fails all is tried once more: a Linux that is started instead gives up
+/// what sleeps.
 fn wake_or_give_up(mut reader: Reader, mut failed: Option<Error>) -> ! {
+    let mut patient = true;
     let error = loop {
         let error = match failed.take() {
             Some(error) => error,
@@ -242,6 +253,11 @@ fn wake_or_give_up(mut reader: Reader, mut failed: Option<Error>) -> ! {
             }
         };
         log::error!("{}: {error}", failure::stage().name());
+        if patient && error.is_of_a_disk() {
+            patient = false;
+            log::warn!("trying once more");
+            continue;
+        }
         let Some(older) = reader.pass_over(&error) else { break error };
         log::warn!("going back to generation {older} of the snapshot");
     };
