@@ -7,6 +7,9 @@ use crate::linux::cpu_list::MAX_PROCESSORS;
 use crate::system::System;
 use std::io;
 
+/// `PF_NO_SETAFFINITY` of a thread's flags (Linux include/linux/sched.h).
+const BOUND_BY_THE_KERNEL: u32 = 0x0400_0000;
+
 const WORDS: usize = (MAX_PROCESSORS / u64::BITS) as usize;
 
 /// One bit a processor, the first in bit 0 (`cpu_set_t`, of any size).
@@ -44,16 +47,28 @@ impl Affinities {
 
     /// Gives each thread that has another one its own back; how many did not
     /// take it.
-    pub fn restore(&self) -> usize {
+    pub fn restore(&self, system: &System) -> usize {
         let lost =
             self.0.iter().filter(|(thread, mask)| get(*thread).is_ok_and(|now| now != *mask));
         lost.filter(|(thread, mask)| set(*thread, mask).is_err_and(|error| !has_ended(&error)))
+            .filter(|(thread, _)| !is_bound_by_the_kernel(system, *thread))
             .count()
     }
 }
 
 fn is_number(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether the kernel alone says where a thread runs, and takes no other's word: it
+/// binds the workers of its queues to their processor again by itself, and moves one
+/// that helps out to where it is needed.
+fn is_bound_by_the_kernel(system: &System, thread: libc::pid_t) -> bool {
+    let stat = system.text(format!("/proc/{thread}/stat")).unwrap_or_default();
+    // The name in brackets may have anything in it; the flags are the seventh field
+    // after it (Linux Documentation/filesystems/proc.rst, "Contents of the stat fields").
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6));
+    flags.and_then(|flags| flags.parse::<u32>().ok()).is_some_and(|f| f & BOUND_BY_THE_KERNEL != 0)
 }
 
 fn has_ended(error: &io::Error) -> bool {
@@ -101,7 +116,7 @@ mod tests {
         let last = last as u32 * u64::BITS + before[last].ilog2();
         saved.widen_to(last);
         assert_eq!(get(this).unwrap()[(last / u64::BITS) as usize] >> (last % u64::BITS), 1);
-        assert_eq!(saved.restore(), 0);
+        assert_eq!(saved.restore(&System::this()), 0);
         assert_eq!(*get(this).unwrap(), bound);
         set(this, &before).unwrap();
     }
@@ -117,6 +132,24 @@ mod tests {
         let own = std::process::id().cast_signed();
         assert!(saved.0.iter().any(|(thread, _)| *thread == own));
         let gone = Affinities(saved.0.into_iter().filter(|(thread, _)| *thread == ended).collect());
-        assert_eq!(gone.restore(), 0);
+        assert_eq!(gone.restore(&System::this()), 0);
+    }
+
+    #[test]
+    fn workers_of_the_kernel_are_told_by_their_flags() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |thread: u32, stat: &str| {
+            let folder = root.path().join(format!("proc/{thread}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("stat"), stat).unwrap();
+        };
+        // A worker of a queue, another thread of the kernel, and a program whose name looks
+        // like the first.
+        write(19, "19 (kworker/1:0-events) I 2 0 0 0 -1 69238880 0 0 0 0 0 0 0 0 20 0 1 0 2 0\n");
+        write(31, "31 (kswapd0) S 2 0 0 0 -1 10619968 0 0 0 0 0 0 0 0 20 0 1 0 33 0 0\n");
+        write(80, "80 (a) 0 69238880) S 1 80 80 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 44 0\n");
+        let system = System::below(root.path());
+        let bound = [19, 31, 80, 81].map(|thread| is_bound_by_the_kernel(&system, thread));
+        assert_eq!(bound, [true, false, false, false]);
     }
 }

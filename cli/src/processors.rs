@@ -103,7 +103,7 @@ impl<'a> Offline<'a> {
                 failed.push(format!("processor {number} stays offline: {error}"));
             }
         }
-        match self.affinities.restore() {
+        match self.affinities.restore(self.system) {
             0 => {}
             threads => failed.push(format!(
                 "{threads} threads may run on other processors than before the sleep"
