@@ -222,6 +222,25 @@ fn it_works_on_a_microvm() -> Result<(), Failure> {
     microvm("microvm", &["-global", "virtio-mmio.force-legacy=false"])
 }
 
+/// Linux does not drive the 8259 there, and firmware does not set them up: what they
+/// would deliver is an exception to Linux. Which of them firmware has taken the first
+/// interrupts of is a matter of time, so what is looked at is what holds them back.
+#[test]
+fn a_microvm_wakes_with_its_8259_masked() -> Result<(), Failure> {
+    let (chipset, disk) = (Chipset::Microvm, DiskKind::VirtioBlk);
+    let options = Options { chipset, disk, ..Options::default() };
+    let mut life = Life::begin(&Artefacts::from_environment()?, "microvm-8259", options)?;
+    let before = life.fill(&Fill::light())?;
+    scenario::sleep_and_wake(&mut life, &before)?;
+    let told = life.machine()?.monitor.info("pic")?;
+    for [which, mask] in [["pic0: ", " imr=fb "], ["pic1: ", " imr=ff "]] {
+        let line = told.lines().find(|line| line.starts_with(which)).unwrap_or_default();
+        assert!(line.contains(mask), "not masked: {told}");
+    }
+    life.finish()?;
+    Ok(())
+}
+
 #[test]
 fn it_works_on_a_microvm_with_legacy_devices() -> Result<(), Failure> {
     microvm("microvm-legacy", &[])

@@ -24,6 +24,7 @@ mod mailbox;
 mod monitor;
 mod observer;
 mod pci;
+mod pic;
 mod power;
 mod ram;
 mod rehearse;

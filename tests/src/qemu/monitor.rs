@@ -64,7 +64,12 @@ impl Monitor {
 
     /// The registers of every processor as they are now, in QEMU's words.
     pub fn registers(&mut self) -> Result<String, Error> {
-        let line = json!({ "command-line": "info registers -a" });
+        self.info("registers -a")
+    }
+
+    /// What QEMU tells a person of a part of the machine: `pic`, `lapic`, ….
+    pub fn info(&mut self, part: &str) -> Result<String, Error> {
+        let line = json!({ "command-line": format!("info {part}") });
         let answer = self.command("human-monitor-command", line)?;
         Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
     }

@@ -21,7 +21,7 @@ use crate::machine::MACHINE;
 use crate::power::Fallback;
 use crate::ram;
 use crate::screen;
-use crate::{console, failure, linux, power, seed};
+use crate::{console, failure, linux, pic, power, seed};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -164,6 +164,7 @@ static MOVING: Mutex<Option<(Reader, Good)>> = Mutex::new(None);
 
 /// Wakes the old kernel, or ends as the fallback says.
 pub fn run(loader: Loader) -> ! {
+    pic::mask_all();
     let mut space = own_tables();
     let clock = time::calibrate(0);
     // SAFETY: we came by this door, and have overwritten nothing but our own
