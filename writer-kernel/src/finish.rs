@@ -1,5 +1,6 @@
 //! What comes after the writing: the sleep, and the way back without one.
 
+use crate::arch::apic;
 use crate::console;
 use crate::failure;
 use crate::machine::MACHINE;
@@ -117,6 +118,8 @@ fn suspend_to_ram(plan: &CheckedPlan<'_>, back: &Back, done: &Done) -> ! {
     }
     failure::set_stage(Stage::Jump);
     platform::restore(&plan.power, &back.jump.platform);
+    // SAFETY: the old kernel sets its APIC up anew after the jump.
+    unsafe { apic::put_back(back.jump.apic_base) };
     methods::run(plan, &plan.methods.after_wake, "_WAK(3)");
     log::info!("going back");
     back.leave(Outcome::WokenFromRam, done)

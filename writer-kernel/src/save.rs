@@ -8,7 +8,7 @@
 //! one that was asked for.
 
 use crate::arch::paging::{AddressSpace, MapError};
-use crate::arch::{cpu, time, window};
+use crate::arch::{apic, cpu, time, window};
 use crate::entry::{self, WayOut, kexec};
 use crate::finish::{Back, Done, finish};
 use crate::machine::MACHINE;
@@ -169,6 +169,7 @@ fn prepare_return(way_back: Option<&WayBack>) -> Result<Back, Error> {
         gdt_limit: GDT_LIMIT,
         program: window::program(),
         platform: PlatformState::default(),
+        apic_base: apic::base(),
     };
     failure::can_return(way_out(&jump_back), None);
 

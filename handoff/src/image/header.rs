@@ -488,6 +488,8 @@ pub struct JumpBack {
     pub program: u64,
     /// What firmware does not bring back.
     pub platform: PlatformState,
+    /// IA32_APIC_BASE on entry; 0: no APIC was on.
+    pub apic_base: u64,
 }
 
 /// The state of ACPI's fixed hardware when the old kernel called the writer. It

@@ -1,5 +1,6 @@
 //! The processor and the memory that this program runs in.
 
+pub mod apic;
 pub mod cpu;
 pub mod exceptions;
 pub mod paging;

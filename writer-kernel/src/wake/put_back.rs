@@ -2,7 +2,7 @@
 
 use super::{Error, Reader};
 use crate::arch::paging::MapError;
-use crate::arch::{time, window};
+use crate::arch::{apic, time, window};
 use crate::disks::Disk;
 use crate::machine::MACHINE;
 use crate::mailbox::Mailbox;
@@ -111,6 +111,8 @@ impl Good {
         );
         console::release();
         power::platform::restore(&plan.power, &jump_back.platform);
+        // SAFETY: the old kernel sets its APIC up anew after the jump.
+        unsafe { apic::put_back(jump_back.apic_base) };
         mailbox.leave(Outcome::Woken, Stage::Jump, &reader.passed_over);
         mailbox.leave_statistics(header.statistics, read, header.counts);
         mailbox.update(|head| {
