@@ -331,7 +331,7 @@ fn the_local_apic_is_in_the_mode_that_linux_left_it_in() -> Result<(), Failure> 
     if !by_firmware {
         eprintln!("this QEMU has no x2APIC mode: not tried");
     }
-    let put_back = "firmware left the local APIC in another mode: put back";
+    let put_back = "the local APIC is in xAPIC mode again, as Linux had it";
     let attempt = life.dormouse("sleep", &["--both"])?;
     life.suspended(&attempt, 1)?;
     wake_with_others_stopped(&mut life, &attempt)?;

@@ -50,5 +50,6 @@ pub unsafe fn put_back(was: u64) {
             register.write(now & !EXTD);
         }
     }
-    log::info!("firmware left the local APIC in another mode: put back");
+    let mode = if was & EXTD == 0 { "xAPIC" } else { "x2APIC" };
+    log::info!("the local APIC is in {mode} mode again, as Linux had it");
 }
