@@ -315,8 +315,8 @@ fn under_uefi_it_suspends_and_wakes_and_variables_can_be_written() -> Result<(),
 /// SeaBIOS goes over to x2APIC mode where there may be more than 255 processors, and
 /// Linux back, as it has nothing that it would use that mode with. After a start and a
 /// wake-up the APIC is in firmware's mode again; a Linux that noticed would say so in
-/// its log, older ones would not even do that. QEMU's processors have the mode since
-/// 9.0: before, this is a round trip like others.
+/// its log, older ones would hang. QEMU has the mode since 9.0, and older ones take no
+/// such machine.
 #[test]
 fn the_local_apic_is_in_the_mode_that_linux_left_it_in() -> Result<(), Failure> {
     let options = Options {
@@ -325,21 +325,25 @@ fn the_local_apic_is_in_the_mode_that_linux_left_it_in() -> Result<(), Failure> 
         qemu: ["-smp", "4,maxcpus=288"].map(str::to_owned).to_vec(),
         ..Options::default()
     };
-    let mut life = begin("x2apic", options)?;
+    let refused = "current -smp configuration requires kernel irqchip and X2APIC API support";
+    let mut life = match Life::begin(&Artefacts::from_environment()?, "x2apic", options) {
+        Err(error) if error.to_string().contains(refused) => {
+            eprintln!("this QEMU has no x2APIC mode: not tried");
+            return Ok(());
+        }
+        begun => begun?,
+    };
     let before = life.fill(&Fill::light())?;
-    let by_firmware = life.serial_log()?.contains("x2apic: enabled by BIOS");
-    if !by_firmware {
-        eprintln!("this QEMU has no x2APIC mode: not tried");
-    }
+    assert!(life.serial_log()?.contains("x2apic: enabled by BIOS"));
     let put_back = "the local APIC is in xAPIC mode again, as Linux had it";
     let attempt = life.dormouse("sleep", &["--both"])?;
     life.suspended(&attempt, 1)?;
     wake_with_others_stopped(&mut life, &attempt)?;
     well(&mut life, &before)?;
-    assert_eq!(life.serial_log()?.contains(put_back), by_firmware);
+    assert!(life.serial_log()?.contains(put_back));
     let asleep = scenario::sleep(&mut life, &[])?;
     wake(&mut life, &asleep, &before)?;
-    assert_eq!(life.serial_log()?.matches(put_back).count(), 2 * usize::from(by_firmware));
+    assert_eq!(life.serial_log()?.matches(put_back).count(), 2);
     life.finish()?;
     Ok(())
 }
