@@ -2,6 +2,7 @@
 //! `/sys/firmware/acpi/tables`.
 
 use crate::linux::iomem::{self, MemoryMap};
+use crate::signals::Uninterrupted;
 use crate::system::System;
 use dormouse_handoff::checksum;
 use dormouse_handoff::plan::{Ecam, Iommu, MAX_ECAM, MAX_IOMMUS, PowerFacts};
@@ -30,6 +31,9 @@ pub fn power_facts(system: &System) -> Result<PowerFacts, PowerError> {
     let (sender, receiver) = mpsc::channel();
     let (fadt_aside, aml_aside) = (fadt.clone(), aml.clone());
     std::thread::spawn(move || {
+        // This thread may outlive the deadline; a signal that it took would end the
+        // program in the midst of a sleep.
+        let _uninterrupted = Uninterrupted::begin();
         // Nobody listens any more once the deadline has passed.
         let _ = sender.send(dormouse_power::facts(&fadt_aside, &slices(&aml_aside)));
     });

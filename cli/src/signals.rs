@@ -6,7 +6,7 @@
 
 use std::mem::MaybeUninit;
 
-/// While this lives, the signals that end programs wait.
+/// While this lives, the signals that end or stop programs wait.
 #[derive(Debug)]
 #[must_use = "signals are held back only as long as this lives"]
 pub struct Uninterrupted {
@@ -14,10 +14,12 @@ pub struct Uninterrupted {
 }
 
 impl Uninterrupted {
-    /// Holds SIGHUP, SIGINT, SIGQUIT and SIGTERM back. Programs that are
-    /// started meanwhile get them: they begin with no signal held back.
+    /// Holds SIGHUP, SIGINT, SIGQUIT, SIGTERM and SIGTSTP (Ctrl-Z) back from this
+    /// thread. Programs that are started meanwhile get them: they begin with no signal
+    /// held back.
     pub fn begin() -> Self {
-        const HELD: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+        const HELD: [libc::c_int; 5] =
+            [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGTSTP];
         let mut held = MaybeUninit::uninit();
         let mut before = MaybeUninit::uninit();
         // SAFETY: the sets are written before they are read, and the signal
