@@ -1,6 +1,7 @@
 //! Disks of appliances, as `dormouse appliance build` makes them.
 
 use crate::artefacts::Artefacts;
+use crate::entry::Entry;
 use crate::error::Error;
 use crate::host_program;
 use crate::qemu::{Boot, Firmware};
@@ -19,8 +20,9 @@ pub enum Appliance {
     Pvh,
     /// A BIOS, by way of GRUB.
     Grub,
-    /// UEFI firmware, by way of the `bootloader` crate's loader.
-    Bootloader,
+    /// This firmware, a BIOS or UEFI, by way of the `bootloader` crate's loader. Its
+    /// disk is the same for both.
+    Bootloader(Firmware),
 }
 
 impl fmt::Display for Appliance {
@@ -30,7 +32,7 @@ impl fmt::Display for Appliance {
             Self::Efi => "efi",
             Self::Pvh => "pvh",
             Self::Grub => "grub",
-            Self::Bootloader => "bootloader",
+            Self::Bootloader(_) => "bootloader",
         })
     }
 }
@@ -61,13 +63,27 @@ impl Appliance {
     pub const IMAGE: u32 = 2;
 
     /// Where it begins, in bytes.
-    pub const IMAGE_START: u64 = 65 << 20;
+    pub fn image_start(self) -> u64 {
+        match self {
+            Self::Efi | Self::Pvh | Self::Grub => 65 << 20,
+            Self::Bootloader(_) => 69 << 20,
+        }
+    }
 
     /// The firmware that it is for.
     pub fn firmware(self) -> Firmware {
         match self {
-            Self::Efi | Self::Bootloader => Firmware::Ovmf,
+            Self::Efi => Firmware::Ovmf,
             Self::Pvh | Self::Grub => Firmware::SeaBios,
+            Self::Bootloader(firmware) => firmware,
+        }
+    }
+
+    /// What its machine has beside its disks, as QEMU's arguments.
+    pub fn qemu_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Bootloader(firmware) => Entry::Bootloader(firmware).qemu_arguments(),
+            Self::Efi | Self::Pvh | Self::Grub => &[],
         }
     }
 
@@ -75,7 +91,7 @@ impl Appliance {
     pub(crate) fn boot(self, artefacts: &Artefacts) -> Boot {
         match self {
             Self::Pvh => Boot::Writer(artefacts.writer().into()),
-            Self::Efi | Self::Grub | Self::Bootloader => Boot::FirstDisk,
+            Self::Efi | Self::Grub | Self::Bootloader(_) => Boot::FirstDisk,
         }
     }
 

@@ -669,8 +669,8 @@ fn setup(options: &Options, folder: &Path, boot: Boot) -> Setup {
         count_instructions: options.count_instructions,
         paused: false,
         more: options
-            .entry
-            .qemu_arguments()
+            .appliance
+            .map_or(options.entry.qemu_arguments(), Appliance::qemu_arguments)
             .iter()
             .map(|word| (*word).into())
             .chain(options.qemu.clone())

@@ -102,7 +102,7 @@ impl Options {
     /// Where the target begins on its disk, in bytes.
     pub fn target_start(&self) -> u64 {
         match self.appliance {
-            Some(_) => Appliance::IMAGE_START,
+            Some(appliance) => appliance.image_start(),
             None if self.partition.is_some() => disk::PARTITION_START,
             None => 0,
         }

@@ -13,7 +13,7 @@ pub const MANIFEST: &str = "bootloader-disk/Cargo.toml";
 /// Make disks that start the reader by the `bootloader` crate's loader
 ///
 /// target/writer.bios.img is for a BIOS with a VGA, target/writer.uefi.img for
-/// UEFI; target/bootloader-uefi has the latter's files, for disks that are made
+/// UEFI; target/bootloader-files has the files of both, for disks that are made
 /// otherwise. Building that loader takes a nightly compiler, which is brought where it
 /// is missing and used for nothing else.
 #[derive(clap::Args)]
@@ -43,8 +43,8 @@ pub fn make() -> Result<(), Error> {
     builder
         .arg(folder.join("stub").join(host::BARE_TARGET).join("release/dormouse-bootloader-stub"));
     builder.arg(paths::target().join("writer.bzimage"));
-    fs::create_dir_all(uefi_files()).map_err(Error::file("making", uefi_files()))?;
-    shell::run(builder.args(disks()).arg(uefi_files()))
+    fs::create_dir_all(files()).map_err(Error::file("making", files()))?;
+    shell::run(builder.args(disks()).arg(files()))
 }
 
 /// Makes them where the compiler is, or can be had; else says that it does not,
@@ -58,15 +58,15 @@ pub fn where_possible() -> Result<(), Error> {
     for disk in disks().into_iter().filter(|disk| disk.exists()) {
         fs::remove_file(&disk).map_err(Error::file("removing", disk))?;
     }
-    if uefi_files().exists() {
-        fs::remove_dir_all(uefi_files()).map_err(Error::file("removing", uefi_files()))?;
+    if files().exists() {
+        fs::remove_dir_all(files()).map_err(Error::file("removing", files()))?;
     }
     Ok(())
 }
 
 /// Where an appliance's disk gets the loader from.
-fn uefi_files() -> PathBuf {
-    paths::target().join("bootloader-uefi")
+fn files() -> PathBuf {
+    paths::target().join("bootloader-files")
 }
 
 /// For a BIOS, and for UEFI.

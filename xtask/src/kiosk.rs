@@ -2,10 +2,11 @@
 
 use crate::error::Error;
 use crate::progress::Steps;
-use crate::{debian, host, qemu};
+use crate::{bootloader_disk, debian, host, qemu};
 use clap::ValueEnum;
-use dormouse_tests::Progress;
 use dormouse_tests::kiosk::{Kiosk, Model, Running, System, Took, Way};
+use dormouse_tests::qemu::{Chipset, Firmware};
+use dormouse_tests::{Appliance, Progress};
 
 /// Make the appliance of examples/kiosk, and start it as often as asked for
 ///
@@ -36,6 +37,19 @@ enum MachineArgument {
     Grub,
     /// q35 with UEFI
     Uefi,
+    /// q35 with SeaBIOS, a VGA, and the bootloader crate's loader
+    Bootloader,
+}
+
+impl From<MachineArgument> for Model {
+    fn from(machine: MachineArgument) -> Self {
+        match machine {
+            MachineArgument::Bootloader => {
+                Self { chipset: Chipset::Q35, appliance: Appliance::Bootloader(Firmware::SeaBios) }
+            }
+            timed => Self::ALL[timed as usize],
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,7 +68,10 @@ impl KioskCommand {
             SystemArgument::Debian => System::Debian(debian::ensure()?),
         };
         let artefacts = qemu::artefacts(None)?;
-        let model = Model::ALL[self.machine as usize];
+        let model = Model::from(self.machine);
+        if self.machine == MachineArgument::Bootloader {
+            bootloader_disk::make()?;
+        }
         println!("{}, {}", model.name(), system.name());
         let steps = Steps::new();
         let asleep = Kiosk::new(&artefacts, "kiosk", &system, model, None).and_then(|kiosk| {

@@ -1,12 +1,15 @@
 //! Makes a disk that starts the reader by the loader of the `bootloader` crate.
 //! `cargo xtask bootloader-disk` builds and runs this.
 
+mod stages;
+
 use bootloader::DiskImageBuilder;
-use std::path::PathBuf;
+use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: dormouse-bootloader-disk STUB WRITER.BZIMAGE BIOS-DISK UEFI-DISK UEFI-FOLDER";
+    "usage: dormouse-bootloader-disk STUB WRITER.BZIMAGE BIOS-DISK UEFI-DISK FOLDER";
 
 fn main() -> ExitCode {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -14,17 +17,27 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let mut disk = DiskImageBuilder::new(stub);
-    disk.set_ramdisk(writer);
-    let made = disk
-        .create_bios_image(&bios)
-        .and_then(|()| disk.create_uefi_image(&uefi))
-        .and_then(|()| disk.create_uefi_tftp_folder(&folder));
-    match made {
+    match make(stub, writer, &bios, &uefi, &folder) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes both disks, and the files of both in a folder.
+fn make(
+    stub: PathBuf,
+    writer: PathBuf,
+    bios: &Path,
+    uefi: &Path,
+    folder: &Path,
+) -> Result<(), Box<dyn Error>> {
+    let mut disk = DiskImageBuilder::new(stub);
+    disk.set_ramdisk(writer);
+    disk.create_bios_image(bios)?;
+    disk.create_uefi_image(uefi)?;
+    disk.create_uefi_tftp_folder(folder)?;
+    stages::write(bios, folder)
 }

@@ -1,8 +1,8 @@
 //! The boot partition: a FAT32 file system with the files that firmware, loader
 //! and reader look for (docs/boot-partition.md).
 
+use super::bootloader;
 use super::description::{Boot, Description};
-use super::fault::Fault;
 use super::guid::Guids;
 use super::layout::{Layout, name};
 use super::{Reader, failed};
@@ -15,10 +15,6 @@ use std::path::Path;
 
 /// Where UEFI firmware looks for what it starts (UEFI 2.10 §3.5.1.1).
 const UEFI: [&str; 3] = ["EFI", "BOOT", "BOOTX64.EFI"];
-
-/// The `bootloader` crate's loader, and what that loads, under the name that it
-/// has on the partition.
-const BOOTLOADER: [&str; 2] = ["bootloader", "kernel-x86_64"];
 
 /// Where GRUB finds the reader.
 pub const READER: &str = "/dormouse/writer.elf";
@@ -33,7 +29,7 @@ pub fn write(
     reader: &Reader,
 ) -> Result<()> {
     let Some(part) = layout.part(name::BOOT) else { return Ok(()) };
-    let window = || Window { disk, start: part.start, bytes: part.bytes, at: 0 };
+    let window = || Window::new(disk, part.start, part.bytes);
     let id = guids.bytes(name::BOOT);
     let options = FormatVolumeOptions::new()
         .fat_type(FatType::Fat32)
@@ -58,13 +54,8 @@ pub fn write(
     match wanted.boot {
         Boot::Efi => for_uefi(&reader.bzimage)?,
         Boot::Bootloader => {
-            let [loader, stub] = BOOTLOADER.map(|name| reader.bootloader.join(name));
-            if let Some(missing) = [&loader, &stub].into_iter().find(|file| !file.exists()) {
-                return Err(Error::Appliance(Fault::NoBootloader(missing.clone())));
-            }
-            for_uefi(&loader)?;
-            copy(&stub, &system.root_dir(), BOOTLOADER[1])?;
-            copy(&reader.bzimage, &system.root_dir(), "ramdisk")?;
+            for_uefi(&bootloader::file(reader, bootloader::UEFI)?)?;
+            bootloader::copy_what_it_starts(reader, &system.root_dir())?;
         }
         Boot::Grub => copy(&reader.elf, &folder, "writer.elf")?,
         Boot::Pvh => {}
@@ -101,21 +92,31 @@ fn command_line(wanted: &Description, layout: &Layout) -> Result<String> {
     Ok(line)
 }
 
-fn copy<T: Read + Write + Seek>(from: &Path, folder: &Dir<'_, T>, name: &str) -> Result<()> {
+/// Copies a file into a folder.
+pub(super) fn copy<T: Read + Write + Seek>(
+    from: &Path,
+    folder: &Dir<'_, T>,
+    name: &str,
+) -> Result<()> {
     let mut bytes = File::open(from).map_err(|source| Error::read(from, source))?;
     let copied = folder.create_file(name).and_then(|mut file| io::copy(&mut bytes, &mut file));
     copied.map(drop).map_err(failed("copy", from))
 }
 
 /// A part of the disk as a file of its own.
-struct Window<'a> {
+pub(super) struct Window<'a> {
     disk: &'a File,
     start: u64,
     bytes: u64,
     at: u64,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    /// The `bytes` of `disk` from `start` on.
+    pub(super) fn new(disk: &'a File, start: u64, bytes: u64) -> Self {
+        Self { disk, start, bytes, at: 0 }
+    }
+
     fn room(&self, wanted: usize) -> usize {
         wanted.min(usize::try_from(self.bytes.saturating_sub(self.at)).unwrap_or(usize::MAX))
     }

@@ -24,8 +24,8 @@ pub enum Boot {
     Pvh,
     /// A BIOS starts GRUB from the disk, which starts the reader.
     Grub,
-    /// UEFI firmware starts the loader of the `bootloader` crate from the boot
-    /// partition, which starts the reader.
+    /// A BIOS or UEFI firmware starts the loader of the `bootloader` crate, which
+    /// starts the reader.
     Bootloader,
 }
 

@@ -28,6 +28,8 @@ pub enum Fault {
     },
     /// This file of the `bootloader` crate's loader is not there.
     NoBootloader(PathBuf),
+    /// This is no such file of the `bootloader` crate's loader.
+    OddBootloader(PathBuf),
     /// A program is missing, or failed.
     Tool {
         /// The program or the file that is needed.
@@ -84,7 +86,14 @@ impl fmt::Display for Fault {
             }
             Self::NoBootloader(file) => write!(
                 f,
-                "{} is missing: `cargo xtask bootloader-disk` makes it, or choose boot = \"efi\"",
+                "{} is missing: `cargo xtask bootloader-disk` makes it, or choose boot = \"efi\" \
+                 or \"grub\"",
+                file.display()
+            ),
+            Self::OddBootloader(file) => write!(
+                f,
+                "{} is none of the bootloader crate's files: `cargo xtask bootloader-disk` \
+                 makes it anew",
                 file.display()
             ),
             Self::Tool { program, package, words } if words.is_empty() => {

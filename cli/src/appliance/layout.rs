@@ -1,8 +1,8 @@
 //! The disk: a GPT and its partitions (UEFI 2.10 §5.3).
 
-use super::BLOCK;
 use super::description::{Boot, Description};
 use super::guid::Guids;
+use super::{BLOCK, Reader, bootloader};
 use crate::error::Result;
 use gpt::GptConfig;
 use gpt::mbr::ProtectiveMBR;
@@ -21,6 +21,10 @@ const GRAIN: u64 = 1 << 20;
 
 /// Where GRUB's own partition begins, in blocks: after the table.
 const GRUB_START: u64 = 64;
+
+/// Where what is there for the `bootloader` crate ends: its second stage has less than
+/// one [`GRAIN`], what that loads less than three, the reader's two among them.
+const LOADER_END: u64 = 5 * GRAIN;
 
 /// A partition.
 #[derive(Clone, Debug, Serialize)]
@@ -63,14 +67,29 @@ pub mod name {
     pub const DATA: &str = "data";
     /// GRUB's core.
     pub const GRUB: &str = "grub";
+    /// The second stage of the `bootloader` crate's loader on a BIOS.
+    pub const LOADER: &str = "loader";
+    /// What that loads.
+    pub const LOADER_FILES: &str = "loader-files";
 }
 
 impl Layout {
     /// Lays out what is wanted: the boot partition, the targets, the root file
-    /// system, the data, GRUB's own partition last, though it lies first.
-    pub fn new(wanted: &Description, guids: &Guids) -> Result<Self> {
+    /// system, the data, a BIOS's loader last, though it lies first.
+    pub fn new(wanted: &Description, guids: &Guids, reader: &Reader) -> Result<Self> {
         let mut parts: Vec<Part> = Vec::new();
-        let mut past = GRAIN;
+        let for_bios = match wanted.boot {
+            Boot::Grub => vec![(name::GRUB, partition_types::BIOS, GRUB_START * BLOCK..GRAIN)],
+            Boot::Bootloader => {
+                let stage = bootloader::second_stage(reader)?.len() as u64;
+                vec![
+                    (name::LOADER, partition_types::BIOS, GRAIN..GRAIN + stage),
+                    (name::LOADER_FILES, BASIC, 2 * GRAIN..LOADER_END),
+                ]
+            }
+            Boot::Efi | Boot::Pvh => Vec::new(),
+        };
+        let mut past = for_bios.last().map_or(GRAIN, |(.., place)| place.end);
         let mut add = |name: String, kind: Type, bytes: u64, from: Option<PathBuf>| {
             let bytes = bytes.next_multiple_of(GRAIN);
             let number = parts.len() as u32 + 1;
@@ -92,15 +111,15 @@ impl Layout {
                 add(name.into(), partition_types::LINUX_FS, part.bytes, part.from.clone());
             }
         }
-        if wanted.boot == Boot::Grub {
+        for (name, kind, place) in for_bios {
             parts.push(Part {
                 number: parts.len() as u32 + 1,
-                name: name::GRUB.into(),
-                guid: guids.guid(name::GRUB),
-                start: GRUB_START * BLOCK,
-                bytes: GRAIN - GRUB_START * BLOCK,
+                name: name.into(),
+                guid: guids.guid(name),
+                start: place.start,
+                bytes: place.end - place.start,
                 from: None,
-                kind: partition_types::BIOS,
+                kind,
             });
         }
         Ok(Self { bytes: past + GRAIN, parts })

@@ -6,6 +6,7 @@
 //! the targets ready, and let the machine's firmware find the reader.
 
 pub mod boot_partition;
+mod bootloader;
 pub mod description;
 mod fault;
 mod grub;
@@ -38,7 +39,7 @@ pub struct Reader {
     pub elf: PathBuf,
     /// `writer.bzimage`.
     pub bzimage: PathBuf,
-    /// The folder `bootloader-uefi`: the `bootloader` crate's loader, and what it
+    /// The folder `bootloader-files`: the `bootloader` crate's loader, and what it
     /// starts.
     pub bootloader: PathBuf,
 }
@@ -49,7 +50,7 @@ impl Reader {
         Self {
             elf: folder.join("writer.elf"),
             bzimage: folder.join("writer.bzimage"),
-            bootloader: folder.join("bootloader-uefi"),
+            bootloader: folder.join("bootloader-files"),
         }
     }
 }
@@ -61,7 +62,7 @@ impl Reader {
 pub fn build(description: &Path, reader: &Reader, output: &Path) -> Result<Layout> {
     let wanted = Description::read(description)?;
     let guids = Guids::new(wanted.guid_seed.as_deref())?;
-    let layout = Layout::new(&wanted, &guids)?;
+    let layout = Layout::new(&wanted, &guids, reader)?;
     let disk = File::options().read(true).write(true).create_new(true).open(output);
     let disk = disk.map_err(failed("make", output))?;
     let filled = fill(&disk, output, &wanted, &layout, &guids, reader);
@@ -93,8 +94,10 @@ fn fill(
         let page = empty::first_page(guids.bytes(&format!("image {number}")), BLOCK as u32, 0);
         disk.write_all_at(&page, part.start).map_err(writing())?;
     }
-    if wanted.boot == Boot::Grub {
-        grub::install(disk, path, layout)?;
+    match wanted.boot {
+        Boot::Grub => grub::install(disk, path, layout)?,
+        Boot::Bootloader => bootloader::install(disk, path, layout, guids, reader)?,
+        Boot::Efi | Boot::Pvh => {}
     }
     disk.sync_all().map_err(writing())
 }

@@ -9,6 +9,7 @@ use dormouse_handoff::image::{Header, State};
 use dormouse_handoff::partitions;
 use dormouse_handoff::units::Lba;
 use std::fs;
+use std::ops::Range;
 use tempfile::TempDir;
 
 const FILE: &str = r#"
@@ -28,6 +29,17 @@ from = "root.squashfs"
 size = "3M"
 "#;
 
+/// Files of the `bootloader` crate's loader, and their sizes: the stages are about as
+/// large as they are.
+const LOADER: [(&str, usize); 6] = [
+    ("bootloader", 5000),
+    ("kernel-x86_64", 6000),
+    ("boot-sector", 512),
+    ("boot-stage-2", 492_031),
+    ("boot-stage-3", 118_786),
+    ("boot-stage-4", 151_944),
+];
+
 struct Bench {
     folder: TempDir,
     reader: Reader,
@@ -45,6 +57,14 @@ impl Bench {
         let reader = Reader::in_folder(&at(""));
         fs::write(&reader.elf, [1; 3000]).unwrap();
         fs::write(&reader.bzimage, [2; 4000]).unwrap();
+        fs::create_dir(&reader.bootloader).unwrap();
+        for (name, bytes) in LOADER {
+            let mut bytes = vec![name.len() as u8; bytes];
+            if name == "boot-sector" {
+                bytes[510..].copy_from_slice(&[0x55, 0xaa]);
+            }
+            fs::write(reader.bootloader.join(name), bytes).unwrap();
+        }
         Self { folder, reader }
     }
 
@@ -146,6 +166,90 @@ fn a_root_without_an_initramfs_is_booted_without_one() {
     assert!(line.ends_with(" noinitrd\n"));
 }
 
+/// The start and length of an MBR's partition, in bytes, where it is of this kind.
+fn entry(disk: &[u8], number: usize, kind: u8) -> Range<usize> {
+    let entry = &disk[446 + 16 * number..][..16];
+    assert_eq!(entry[4], kind);
+    let field = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().unwrap()) as usize;
+    field(8) * 512..(field(8) + field(12)) * 512
+}
+
+#[test]
+fn a_bios_finds_the_loader_where_it_looks() {
+    let bench = Bench::new();
+    let text = FILE.replace("\"efi\"", "\"bootloader\"");
+    let (layout, output) = bench.build(&text, "disk.img").unwrap();
+    let names: Vec<&str> = layout.parts.iter().map(|part| part.name.as_str()).collect();
+    assert_eq!(names, ["boot", "image", "root", "data", "loader", "loader-files"]);
+    let bytes = fs::read(output).unwrap();
+    assert_eq!(bytes[..446], [11; 446]);
+    assert_eq!(bytes[510..512], [0x55, 0xaa]);
+
+    // The MBR names two partitions of the GPT, of which it has all before and behind.
+    let (stage, files) = (entry(&bytes, 0, 0x20), entry(&bytes, 1, 0x01));
+    let (before, behind) = (entry(&bytes, 2, 0xee), entry(&bytes, 3, 0xee));
+    let part = |name| {
+        let part = layout.part(name).unwrap();
+        part.start as usize..(part.start + part.bytes) as usize
+    };
+    assert_eq!(stage, part(layout::name::LOADER));
+    assert_eq!(stage.len(), 961 * 512);
+    assert_eq!(files, part(layout::name::LOADER_FILES));
+    assert_eq!(before, 512..stage.start);
+    assert_eq!(behind, files.end..bytes.len());
+    assert_eq!(part(layout::name::BOOT).start, behind.start);
+    let active: Vec<u8> = (0..4).map(|number| bytes[446 + 16 * number]).collect();
+    assert_eq!(active, [0x80, 0, 0, 0]);
+    assert_eq!(bytes[stage.start..][..492_031], [12; 492_031]);
+
+    // The reader takes it for no boot partition, and finds the one that is.
+    let mut disk = Bytes(bytes);
+    assert!(Volume::open(&mut disk, files.start as u64).unwrap().is_none());
+    let boot = Volume::open(&mut disk, behind.start as u64).unwrap().unwrap();
+    assert_eq!(file(&mut disk, &boot, INITRD), [3; 100_000]);
+
+    let mut files = disk.0[files].to_vec();
+    files[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let options = fatfs::FsOptions::new();
+    let system = fatfs::FileSystem::new(io::Cursor::new(files), options).unwrap();
+    assert_eq!(system.fat_type(), fatfs::FatType::Fat12);
+    let reader = fs::read(&bench.reader.bzimage).unwrap();
+    for (name, wanted) in [
+        ("boot-stage-3", vec![12; 118_786]),
+        ("boot-stage-4", vec![12; 151_944]),
+        ("kernel-x86_64", vec![13; 6000]),
+        ("ramdisk", reader),
+    ] {
+        let mut bytes = Vec::new();
+        system.root_dir().open_file(name).unwrap().read_to_end(&mut bytes).unwrap();
+        assert!(bytes == wanted, "{name}");
+    }
+}
+
+#[test]
+fn each_file_of_the_loader_has_to_be_there() {
+    let bench = Bench::new();
+    for (name, _) in LOADER {
+        let file = bench.reader.bootloader.join(name);
+        let good = fs::read(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        let said = bench.fault("\"efi\"", "\"bootloader\"");
+        assert!(said.contains("cargo xtask bootloader-disk"), "{name}: {said}");
+        assert!(said.contains(name), "{name}: {said}");
+        fs::write(&file, good).unwrap();
+    }
+    for (name, bytes) in
+        [("boot-sector", 511), ("boot-sector", 512), ("boot-stage-2", 0), ("boot-stage-2", 1 << 20)]
+    {
+        let file = bench.reader.bootloader.join(name);
+        let good = fs::read(&file).unwrap();
+        fs::write(&file, vec![0; bytes]).unwrap();
+        let said = bench.fault("\"efi\"", "\"bootloader\"");
+        assert!(said.contains("is none of the bootloader crate's files"), "{name}: {said}");
+        fs::write(&file, good).unwrap();
+    }
+}
+
 #[test]
 fn each_bad_field_is_named_with_its_line() {
     let bench = Bench::new();
@@ -170,7 +274,6 @@ fn each_bad_field_is_named_with_its_line() {
         ("size = \"3M\"", "", "line 14: data.size: one of from and size"),
         ("[image]", "[boot-partition]\nsize = \"1M\"\n[image]", "line 9: boot-partition.size: "),
         ("initrd = \"initrd\"", "initrd = 5", "at line 4"),
-        ("boot = \"efi\"", "boot = \"bootloader\"", "cargo xtask bootloader-disk"),
     ] {
         let said = bench.fault(from, to);
         assert!(said.contains(words), "{to}: {said}");

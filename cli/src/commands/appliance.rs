@@ -30,7 +30,8 @@ pub struct Build {
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// The folder of writer.elf and writer.bzimage
+    /// The folder of writer.elf and writer.bzimage, and of bootloader-files for boot =
+    /// "bootloader"
     #[arg(long, value_name = "FOLDER", default_value = "/usr/lib/dormouse")]
     pub reader: PathBuf,
 }
@@ -64,7 +65,7 @@ impl Build {
         let layout = appliance::build(&self.description, &reader, &self.output)?;
         for part in &layout.parts {
             output.say(format!(
-                "{:>2}  {:<8} {:>7} MiB from {:>6} MiB  {}",
+                "{:>2}  {:<12} {:>7} MiB from {:>6} MiB  {}",
                 part.number,
                 part.name,
                 part.bytes.div_ceil(1 << 20),

@@ -159,7 +159,8 @@ impl Kiosk {
             Chipset::Pc | Chipset::Q35 => "virtio-net-pci,netdev=net,romfile=",
         };
         let forward = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80");
-        let network = ["-netdev".into(), forward, "-device".into(), card.into()];
+        let network = ["-netdev", &forward, "-device", card];
+        let more = model.appliance.qemu_arguments().iter().copied().chain(network);
         let setup = Setup {
             chipset: model.chipset,
             memory_mib,
@@ -171,7 +172,7 @@ impl Kiosk {
             sampled: false,
             count_instructions: false,
             paused: false,
-            more: network.to_vec(),
+            more: more.map(String::from).collect(),
         };
         setup.prepare(&folder)?;
         let artefacts = artefacts.clone();
