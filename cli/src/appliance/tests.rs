@@ -108,6 +108,17 @@ fn file(disk: &mut Bytes, volume: &Volume, name: &str) -> Vec<u8> {
     bytes
 }
 
+/// Where the reader looks, as the MBR and then the GPT have it.
+fn starts(disk: &[u8]) -> Vec<u64> {
+    let mut starts = Vec::new();
+    let read = |at: Lba, block: &mut [u8]| {
+        block.copy_from_slice(&disk[at.0 as usize * 512..][..512]);
+        Ok::<bool, ()>(true)
+    };
+    partitions::starts(512, read, |start| starts.push(start.0 * 512)).unwrap();
+    starts
+}
+
 #[test]
 fn the_reader_finds_everything_where_it_looks() {
     let bench = Bench::new();
@@ -117,12 +128,7 @@ fn the_reader_finds_everything_where_it_looks() {
     let names: Vec<&str> = layout.parts.iter().map(|part| part.name.as_str()).collect();
     assert_eq!(names, ["boot", "image", "root", "data"]);
 
-    let mut starts = Vec::new();
-    let read = |at: Lba, block: &mut [u8]| {
-        block.copy_from_slice(&disk.0[at.0 as usize * 512..][..512]);
-        Ok::<bool, ()>(true)
-    };
-    partitions::starts(512, read, |start| starts.push(start.0 * 512)).unwrap();
+    let mut starts = starts(&disk.0);
     // The first is that of the MBR that keeps the table from others.
     assert_eq!(starts.remove(0), 512);
     assert_eq!(starts, layout.parts.iter().map(|part| part.start).collect::<Vec<_>>());
@@ -198,6 +204,9 @@ fn a_bios_finds_the_loader_where_it_looks() {
     assert_eq!(before, 512..stage.start);
     assert_eq!(behind, files.end..bytes.len());
     assert_eq!(part(layout::name::BOOT).start, behind.start);
+    let in_mbr = [&stage, &files, &before, &behind].map(|place| place.start as u64);
+    let in_gpt = layout.parts.iter().map(|part| part.start);
+    assert_eq!(starts(&bytes), in_mbr.into_iter().chain(in_gpt).collect::<Vec<_>>());
     let active: Vec<u8> = (0..4).map(|number| bytes[446 + 16 * number]).collect();
     assert_eq!(active, [0x80, 0, 0, 0]);
     assert_eq!(bytes[stage.start..][..492_031], [12; 492_031]);
