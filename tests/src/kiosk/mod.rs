@@ -54,6 +54,18 @@ impl Model {
         }
     }
 
+    /// What it has beside disk and network, as QEMU's arguments. It never suspends to
+    /// RAM: a machine that QEMU itself starts says so, for then the reader need not move
+    /// (docs/appliances.md).
+    fn qemu_arguments<'a>(self) -> impl Iterator<Item = &'a str> {
+        let no_s3: &[&str] = match (self.chipset, self.appliance) {
+            (Chipset::Pc, Appliance::Pvh) => &["-global", "PIIX4_PM.disable_s3=1"],
+            (Chipset::Q35, Appliance::Pvh) => &["-global", "ICH9-LPC.disable_s3=1"],
+            _ => &[],
+        };
+        self.appliance.qemu_arguments().iter().chain(no_s3).copied()
+    }
+
     /// Its name in tables.
     pub fn name(self) -> String {
         let firmware = match self.appliance.firmware() {
@@ -160,7 +172,7 @@ impl Kiosk {
         };
         let forward = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80");
         let network = ["-netdev", &forward, "-device", card];
-        let more = model.appliance.qemu_arguments().iter().copied().chain(network);
+        let more = model.qemu_arguments().chain(network);
         let setup = Setup {
             chipset: model.chipset,
             memory_mib,
