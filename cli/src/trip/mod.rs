@@ -213,8 +213,8 @@ impl<'a> Trip<'a> {
         let jumped = loaded.jump();
         let fresh = Fresh::make(system, &mut journey, ahead, &mut warnings);
         drop(first);
-        warnings.extend(offline.map(Offline::put_back).unwrap_or_default());
         drop(alarm);
+        warnings.extend(offline.map(Offline::put_back).unwrap_or_default());
         let mail = journey.mailbox.read(&journey.nonce);
         let away = clock::between(before, SystemTime::now());
         if let Some(reloaded) = mail.as_ref().and_then(Mail::reloaded)
