@@ -1,6 +1,7 @@
 //! `boot_params` and what it points at (Linux
 //! Documentation/arch/x86/zero-page.rst, arch/x86/include/uapi/asm/bootparam.h).
 
+use crate::bytes::{u32_at, u64_at};
 use crate::bzimage::{Kernel, SETUP};
 use crate::place::Places;
 use alloc::vec;
@@ -168,6 +169,21 @@ impl Told<'_> {
     }
 }
 
+/// The memory map in these `boot_params`; `None` where they do not have all of it: where
+/// they are full, the rest is in `setup_data`.
+pub fn memory_map(params: &[u8]) -> Option<Vec<Range>> {
+    let count = usize::from(*params.get(at::E820_ENTRIES)?);
+    if count == 0 || count >= E820_HERE {
+        return None;
+    }
+    let map = params.get(at::E820..)?.get(..count * E820_BYTES)?;
+    let entries = map.chunks_exact(E820_BYTES).map(|entry| {
+        let [start, bytes] = [0, 8].map(|field| u64_at(entry, field));
+        Range { start, bytes, kind: u32_at(entry, 16) }
+    });
+    Some(entries.collect())
+}
+
 /// Appends the head of a piece of setup data to `bytes`, which will lie at
 /// `base`, and has the link at `link` lead there; where its own link is.
 fn setup_data(bytes: &mut Vec<u8>, base: u64, link: usize, kind: u32, length: usize) -> usize {
@@ -226,7 +242,6 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bytes::{u32_at, u64_at};
     use crate::models::head;
     use dormouse_handoff::units::{PageRange, PhysAddr};
 

@@ -6,14 +6,13 @@
 //! a system that it woke by `-kernel writer.elf`, two MiB would be lost, or the writer
 //! itself. Linux has no say in it, and keeps off only where it was told to at its start.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::linux::iomem::MemoryMap;
 use crate::preflight::Finding;
-use crate::run_dir::{RELOADED, RunDir};
+use crate::run_dir::{self, RELOADED, RunDir};
 use crate::system::System;
 use dormouse_handoff::units::{PageRange, Pfn};
 use serde::{Deserialize, Serialize};
-use std::io;
 
 const MIB: u64 = 1 << 20;
 
@@ -30,20 +29,15 @@ struct Record {
 /// [`Error::Io`].
 pub fn note(run_dir: &RunDir, reloaded: PageRange) -> Result<()> {
     let PageRange { start: Pfn(first_frame), pages } = reloaded;
-    run_dir.record("reloaded.json", &Record { first_frame, pages }).map(drop)
+    run_dir.record(RELOADED, &Record { first_frame, pages }).map(drop)
 }
 
 /// What was noted last; empty where no reader has woken this system.
 fn noted(system: &System) -> Result<PageRange> {
-    let bytes = match system.bytes(RELOADED) {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(PageRange::default());
-        }
-        other => other?,
-    };
-    let record: Record =
-        serde_json::from_slice(&bytes).map_err(|error| Error::read(RELOADED, error.into()))?;
-    Ok(PageRange::new(record.first_frame, record.pages))
+    let record: Option<Record> = run_dir::recorded(system, RELOADED)?;
+    Ok(record.map_or(PageRange::default(), |Record { first_frame, pages }| {
+        PageRange::new(first_frame, pages)
+    }))
 }
 
 /// Whether a suspend to RAM would keep all of memory.
@@ -152,7 +146,7 @@ mod tests {
     fn a_record_that_cannot_be_read_is_a_reason_too() {
         let root = tempfile::tempdir().unwrap();
         let system = System::below(root.path());
-        let path = system.path(RELOADED);
+        let path = system.path(format!("{}/{RELOADED}", run_dir::PATH));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "{\"first_frame\": 1").unwrap();
         assert_eq!(finding(&system, &map(USED)).verdict, Verdict::Refused);

@@ -1,8 +1,10 @@
 //! `/run/dormouse`: what the program keeps until the next boot, for root alone.
 
 use crate::error::{Error, Result};
+use crate::system::System;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, rename, set_permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -11,12 +13,27 @@ use std::path::{Path, PathBuf};
 /// The folder.
 pub const PATH: &str = "/run/dormouse";
 
-/// The record of the last attempt, as `dormouse status` reads it.
-pub const LAST: &str = "/run/dormouse/last.json";
+/// The record of the last attempt.
+pub const LAST: &str = "last.json";
 
-/// The record of what a suspend to RAM would overwrite, as
-/// [`reloaded`](crate::reloaded) reads it.
-pub const RELOADED: &str = "/run/dormouse/reloaded.json";
+/// The record of what a suspend to RAM would overwrite.
+pub const RELOADED: &str = "reloaded.json";
+
+/// A record that was written since the machine was started; `None` where none was.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn recorded<T: DeserializeOwned>(system: &System, name: &str) -> Result<Option<T>> {
+    let path = Path::new(PATH).join(name);
+    let bytes = match system.bytes(&path) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    let record = serde_json::from_slice(&bytes);
+    record.map(Some).map_err(|error| Error::read(path, error.into()))
+}
 
 /// The folder, locked: only one `dormouse` at a time sends the machine to sleep.
 #[derive(Debug)]
@@ -68,7 +85,7 @@ impl RunDir {
         Ok(path)
     }
 
-    /// Writes a record as JSON.
+    /// Writes a record, for [`recorded`] to read.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -4,7 +4,7 @@
 use super::bootloader;
 use super::description::{Boot, Description};
 use super::guid::Guids;
-use super::layout::{Layout, name};
+use super::layout::{Layout, Part, name};
 use super::{Reader, failed};
 use crate::error::{Error, Result};
 use fatfs::{Dir, FatType, FileSystem, FormatVolumeOptions, FsOptions};
@@ -29,15 +29,11 @@ pub fn write(
     reader: &Reader,
 ) -> Result<()> {
     let Some(part) = layout.part(name::BOOT) else { return Ok(()) };
-    let window = || Window::new(disk, part.start, part.bytes);
-    let id = guids.bytes(name::BOOT);
     let options = FormatVolumeOptions::new()
         .fat_type(FatType::Fat32)
         .bytes_per_cluster(cluster(part.bytes))
-        .volume_id(u32::from_le_bytes([id[0], id[1], id[2], id[3]]))
         .volume_label(*b"DORMOUSE   ");
-    fatfs::format_volume(window(), options).map_err(failed("write", path))?;
-    let system = FileSystem::new(window(), FsOptions::new()).map_err(failed("write", path))?;
+    let system = format(disk, path, part, guids, options)?;
     let folder = system.root_dir().create_dir("dormouse").map_err(failed("write", path))?;
     copy(&wanted.kernel, &folder, "kernel")?;
     if let Some(initrd) = &wanted.initrd {
@@ -62,6 +58,22 @@ pub fn write(
     }
     drop(folder);
     system.unmount().map_err(failed("write", path))
+}
+
+/// Makes the file system of a partition, as `options` say and with a serial number of its
+/// own.
+pub(super) fn format<'a>(
+    disk: &'a File,
+    path: &Path,
+    part: &Part,
+    guids: &Guids,
+    options: FormatVolumeOptions,
+) -> Result<FileSystem<Window<'a>>> {
+    let window = || Window { disk, start: part.start, bytes: part.bytes, at: 0 };
+    let id = guids.bytes(&part.name);
+    let options = options.volume_id(u32::from_le_bytes([id[0], id[1], id[2], id[3]]));
+    fatfs::format_volume(window(), options).map_err(failed("write", path))?;
+    FileSystem::new(window(), FsOptions::new()).map_err(failed("write", path))
 }
 
 /// Bytes of a cluster: files in pieces as large as may be, and enough clusters
@@ -111,12 +123,7 @@ pub(super) struct Window<'a> {
     at: u64,
 }
 
-impl<'a> Window<'a> {
-    /// The `bytes` of `disk` from `start` on.
-    pub(super) fn new(disk: &'a File, start: u64, bytes: u64) -> Self {
-        Self { disk, start, bytes, at: 0 }
-    }
-
+impl Window<'_> {
     fn room(&self, wanted: usize) -> usize {
         wanted.min(usize::try_from(self.bytes.saturating_sub(self.at)).unwrap_or(usize::MAX))
     }

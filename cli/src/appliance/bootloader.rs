@@ -7,13 +7,13 @@
 //! and the MBR is a hybrid one: it names these two as well, and says of all before and
 //! behind them that it is the GPT's.
 
-use super::boot_partition::{Window, copy};
+use super::boot_partition::{copy, format};
 use super::fault::Fault;
 use super::guid::Guids;
-use super::layout::{Layout, name};
+use super::layout::{Layout, Part, name};
 use super::{BLOCK, Reader, failed};
 use crate::error::{Error, Result};
-use fatfs::{Dir, FatType, FileSystem, FormatVolumeOptions, FsOptions};
+use fatfs::{Dir, FatType, FormatVolumeOptions};
 use gpt::mbr::PartRecord;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -95,19 +95,20 @@ pub fn install(
     guids: &Guids,
     reader: &Reader,
 ) -> Result<()> {
-    let part = |name| layout.part(name).map(|part| part.start..part.start + part.bytes);
-    let (Some(stage), Some(files)) = (part(name::LOADER), part(name::LOADER_FILES)) else {
+    let (Some(stage), Some(files)) = (layout.part(name::LOADER), layout.part(name::LOADER_FILES))
+    else {
         return Ok(());
     };
+    let place = |part: &Part| part.start..part.start + part.bytes;
     let mut sector = read(reader, BOOT_SECTOR)?;
     if sector.len() != BLOCK as usize || !sector.ends_with(&SIGNATURE) {
         return Err(odd(reader, BOOT_SECTOR));
     }
     let entries = [
-        entry(ACTIVE, SECOND_STAGE_KIND, stage.clone()),
-        entry(0, FAT12_KIND, files.clone()),
+        entry(ACTIVE, SECOND_STAGE_KIND, place(stage)),
+        entry(0, FAT12_KIND, place(files)),
         entry(0, GPT_KIND, BLOCK..stage.start),
-        entry(0, GPT_KIND, files.end..layout.bytes),
+        entry(0, GPT_KIND, place(files).end..layout.bytes),
     ];
     sector[ENTRIES].copy_from_slice(&entries.concat());
     disk.write_all_at(&sector, 0).map_err(failed("write", path))?;
@@ -115,21 +116,16 @@ pub fn install(
     write_files(disk, path, files, guids, reader)
 }
 
-/// Makes the file system that the second stage reads, in these bytes of the disk.
+/// Makes the file system that the second stage reads, in its partition.
 fn write_files(
     disk: &File,
     path: &Path,
-    place: Range<u64>,
+    part: &Part,
     guids: &Guids,
     reader: &Reader,
 ) -> Result<()> {
-    let window = || Window::new(disk, place.start, place.end - place.start);
-    let id = guids.bytes(name::LOADER_FILES);
-    let options = FormatVolumeOptions::new()
-        .fat_type(FatType::Fat12)
-        .volume_id(u32::from_le_bytes([id[0], id[1], id[2], id[3]]));
-    fatfs::format_volume(window(), options).map_err(failed("write", path))?;
-    let system = FileSystem::new(window(), FsOptions::new()).map_err(failed("write", path))?;
+    let options = FormatVolumeOptions::new().fat_type(FatType::Fat12);
+    let system = format(disk, path, part, guids, options)?;
     for stage in MORE_STAGES {
         copy(&file(reader, stage)?, &system.root_dir(), stage)?;
     }
@@ -137,7 +133,7 @@ fn write_files(
     system.unmount().map_err(failed("write", path))?;
     // The second stage does without its signature. The reader does not: it would call
     // this one a boot partition of the wrong kind.
-    let at = place.start + BLOCK - SIGNATURE.len() as u64;
+    let at = part.start + BLOCK - SIGNATURE.len() as u64;
     disk.write_all_at(&[0; SIGNATURE.len()], at).map_err(failed("write", path))
 }
 

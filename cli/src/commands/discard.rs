@@ -54,8 +54,7 @@ impl Discard {
 /// was cut off. All are tried; the last error is returned.
 fn discard_stale(system: &System, output: Output) -> Result<()> {
     let mut result = Ok(());
-    for name in system.names("/sys/class/block") {
-        let image = PathBuf::from("/dev").join(place::node(&name));
+    for image in place::nodes(system) {
         // Drives without a medium cannot be read, and hold no image.
         let page = Direct::reading(&system.path(&image)).and_then(|disk| disk.read(0));
         if page.is_ok_and(|page| is_stale(&page))

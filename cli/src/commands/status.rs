@@ -1,6 +1,6 @@
 //! `dormouse status`: what happened last, and what lies on a target.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exit::Exit;
 use crate::output::{self, Output};
 use crate::preflight::SurveyedTarget;
@@ -9,7 +9,6 @@ use crate::system::System;
 use crate::trip::{Outcome, Report};
 use clap::Args;
 use serde::Serialize;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -48,7 +47,7 @@ impl Status {
     pub fn run(&self, output: Output) -> Result<Exit> {
         let system = System::this();
         let state = State {
-            last: last(&system)?,
+            last: run_dir::recorded(&system, run_dir::LAST)?,
             writer_loaded: system.number("/sys/kernel/kexec_loaded") == Some(1),
             targets: self.target.iter().map(|path| look(&system, path)).collect::<Result<_>>()?,
         };
@@ -58,19 +57,6 @@ impl Status {
         output.object(&state);
         Ok(Exit::Done)
     }
-}
-
-/// The record of the last attempt since the machine was started.
-fn last(system: &System) -> Result<Option<Report>> {
-    let bytes = match system.bytes(run_dir::LAST) {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
-        other => other?,
-    };
-    let report =
-        serde_json::from_slice(&bytes).map_err(|error| Error::read(run_dir::LAST, error.into()))?;
-    Ok(Some(report))
 }
 
 fn look(system: &System, path: &Path) -> Result<Target> {

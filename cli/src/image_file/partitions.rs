@@ -2,9 +2,9 @@
 
 use super::Source;
 use crate::error::{Error, Result};
+use crate::target::direct::read_block;
 use dormouse_handoff::partitions::{self, gpt_entries};
-use dormouse_handoff::units::{Lba, PAGE_SIZE};
-use zerocopy::IntoBytes;
+use dormouse_handoff::units::Lba;
 
 /// The first byte of each partition; none where the disk has no partition
 /// table. A file does not tell the size of its disk's blocks: where there is a GPT
@@ -23,18 +23,9 @@ fn has_gpt(disk: &Source, block_size: usize) -> Result<bool> {
     Ok(read(disk, Lba(1), &mut block)? && gpt_entries(&block).is_some())
 }
 
-/// Fills a block with that of the disk; whether there is one. It may be a part of a
-/// page, of which the disk has a whole number.
+/// Fills a block with that of the disk; whether the disk has it.
 fn read(disk: &Source, at: Lba, block: &mut [u8]) -> Result<bool> {
-    let Some(start) = at.0.checked_mul(block.len() as u64) else { return Ok(false) };
-    let skipped = start % PAGE_SIZE;
-    let page = start - skipped;
-    if page.checked_add(PAGE_SIZE).is_none_or(|end| end > disk.bytes()) {
-        return Ok(false);
-    }
-    let pages = disk.pages(page, 1)?;
-    block.copy_from_slice(&pages.as_bytes()[skipped as usize..][..block.len()]);
-    Ok(true)
+    read_block(at, block, disk.bytes(), |page| Ok(disk.pages(page, 1)?.remove(0)))
 }
 
 #[cfg(test)]

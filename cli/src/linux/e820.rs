@@ -1,40 +1,16 @@
 //! The memory map that the kernel was started with, in its boot parameters (Linux
 //! Documentation/arch/x86/zero-page.rst; ACPI 6.5 §15.4).
 
+use dormouse_boot::e820::RAM;
+use dormouse_boot::params;
 use dormouse_handoff::units::{PageRange, PhysAddr};
-use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
-
-/// How many entries there are.
-const COUNT: usize = 0x1e8;
-/// Where they begin.
-const TABLE: usize = 0x2d0;
-/// How many there is room for: more are elsewhere.
-const ROOM: usize = 128;
-
-#[repr(C)]
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
-struct Entry {
-    start: U64,
-    bytes: U64,
-    kind: U32,
-}
-
-/// RAM that anybody may use.
-const RAM: u32 = 1;
 
 /// The ranges of RAM, in whole pages, those that adjoin made one; `None` where the
 /// parameters do not have all of them.
 pub fn ram(boot_params: &[u8]) -> Option<Vec<PageRange>> {
-    let count = usize::from(*boot_params.get(COUNT)?);
-    if count == 0 || count >= ROOM {
-        return None;
-    }
-    let table = boot_params.get(TABLE..)?.get(..count * size_of::<Entry>())?;
-    let entries = <[Entry]>::ref_from_bytes(table).ok()?;
-    let ram = entries.iter().filter(|entry| entry.kind.get() == RAM);
-    let ends =
-        ram.map(|entry| (entry.start.get(), entry.start.get().saturating_add(entry.bytes.get())));
+    let map = params::memory_map(boot_params)?;
+    let ram = map.iter().filter(|range| range.kind == RAM);
+    let ends = ram.map(|range| (range.start, range.start.saturating_add(range.bytes)));
     let mut ranges: Vec<(u64, u64)> = ends.collect();
     ranges.sort_unstable();
     let mut joined: Vec<(u64, u64)> = Vec::new();
@@ -52,6 +28,10 @@ pub fn ram(boot_params: &[u8]) -> Option<Vec<PageRange>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Where the number of entries is, and where they begin.
+    const COUNT: usize = 0x1e8;
+    const TABLE: usize = 0x2d0;
 
     /// Boot parameters with these ranges.
     pub fn params(entries: &[(u64, u64, u32)]) -> Vec<u8> {

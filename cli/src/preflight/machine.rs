@@ -60,18 +60,13 @@ fn sme_is_on(system: &System) -> bool {
 fn watchdogs(system: &System) -> Finding {
     let subject = "watchdog";
     let folder = "/sys/class/watchdog";
-    let active = system
-        .names(folder)
-        .into_iter()
-        .find(|name| system.line(format!("{folder}/{name}/state")).as_deref() == Some("active"));
-    let Some(name) = active else {
-        let silent = system
-            .names(folder)
-            .into_iter()
-            .find(|name| system.line(format!("{folder}/{name}/state")).is_none());
-        return match silent {
+    let state = |name: String| (system.line(format!("{folder}/{name}/state")), name);
+    let states: Vec<_> = system.names(folder).into_iter().map(state).collect();
+    let in_state = |wanted| states.iter().find(|(state, _)| state.as_deref() == wanted);
+    let Some((_, name)) = in_state(Some("active")) else {
+        return match in_state(None) {
             None => Finding::good(subject, "no watchdog is running"),
-            Some(name) => Finding::note(
+            Some((_, name)) => Finding::note(
                 subject,
                 format!(
                     "the kernel does not tell whether {name} is running (it has no \

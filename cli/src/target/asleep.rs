@@ -5,22 +5,22 @@ use super::direct::{Direct, Page};
 use super::place;
 use crate::system::System;
 use dormouse_handoff::image::{Header, Kind, State};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The disks and partitions, but for the one with the number `target`, on which the
 /// reader would find a sleeping system.
 pub fn elsewhere(system: &System, target: Option<(u32, u32)>) -> Vec<PathBuf> {
-    let names = system.names("/sys/class/block").into_iter();
-    let paths = names.map(|name| Path::new("/dev").join(place::node(&name)));
     let sleeps = |path: &PathBuf| {
         // What the reader has no driver for, it does not find.
         let device = Device::at(system, path).ok();
         let device = device.filter(|device| Some(device.number) != target);
         device.is_some_and(|_| {
-            Direct::reading(path).and_then(|disk| disk.read(0)).is_ok_and(|page| is_asleep(&page))
+            Direct::reading(&system.path(path))
+                .and_then(|disk| disk.read(0))
+                .is_ok_and(|page| is_asleep(&page))
         })
     };
-    paths.filter(sleeps).collect()
+    place::nodes(system).filter(sleeps).collect()
 }
 
 /// Whether a sleeping system's image begins with this page.

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::kept_page::FirstPage;
-use dormouse_handoff::units::PAGE_SIZE;
+use dormouse_handoff::units::{Lba, PAGE_SIZE};
 use rustix::fs::{OFlags, SeekFrom, fstat, fsync, major, minor, seek};
 use rustix::ioctl::{NoArg, Opcode, Setter, ioctl};
 use std::fs::{File, OpenOptions};
@@ -30,6 +30,27 @@ impl Page {
         let (words, _) = self.0.as_chunks::<8>();
         words.iter().fold(0, |any, word| any | u64::from_ne_bytes(*word)) == 0
     }
+}
+
+/// Fills `block` with block `at` of a disk of `bytes` bytes that is read in whole pages,
+/// by `page`, which takes the byte that one begins at; whether the disk has it.
+///
+/// # Errors
+/// Those of `page`.
+pub fn read_block(
+    at: Lba,
+    block: &mut [u8],
+    bytes: u64,
+    page: impl FnOnce(u64) -> Result<Page>,
+) -> Result<bool> {
+    let Some(start) = at.0.checked_mul(block.len() as u64) else { return Ok(false) };
+    let skipped = start % PAGE_SIZE;
+    let first = start - skipped;
+    if first.checked_add(PAGE_SIZE).is_none_or(|end| end > bytes) {
+        return Ok(false);
+    }
+    block.copy_from_slice(&page(first)?.0[skipped as usize..][..block.len()]);
+    Ok(true)
 }
 
 /// A block device opened for direct I/O, or a file that stands for one.

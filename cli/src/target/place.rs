@@ -1,13 +1,13 @@
-//! Whether the reader will look for an image where a target begins: it reads
-//! partition tables by itself, and not all that Linux knows.
+//! Where the reader looks for images among the disks and partitions that Linux knows: it
+//! reads partition tables by itself, and not all that Linux does.
 
 use super::device::Device;
-use super::direct::Direct;
+use super::direct::{Direct, read_block};
 use crate::error::{Error, Result};
 use crate::system::System;
 use dormouse_handoff::partitions;
-use dormouse_handoff::units::{Lba, PAGE_SIZE};
-use std::path::Path;
+use dormouse_handoff::units::Lba;
+use std::path::{Path, PathBuf};
 
 /// Whether the disk's tables, read as the reader reads them, have a partition that
 /// begins where `device` does; a whole disk is always looked at.
@@ -18,29 +18,25 @@ pub fn is_looked_at(system: &System, device: &Device) -> Result<bool> {
     if !device.is_partition() {
         return Ok(true);
     }
-    let disk = Direct::reading(&system.path(Path::new("/dev").join(node(&device.disk))))?;
+    let disk = Direct::reading(&system.path(node(&device.disk)))?;
     begins_one(&disk, device)
 }
 
-/// What udev calls a device that the kernel calls `name` (Linux drivers/base/core.c,
-/// device_get_devnode).
-pub fn node(name: &str) -> String {
-    name.replace('!', "/")
+/// The paths of all disks and partitions.
+pub fn nodes(system: &System) -> impl Iterator<Item = PathBuf> {
+    system.names("/sys/class/block").into_iter().map(|name| node(&name))
+}
+
+/// The path that udev gives a device that the kernel calls `name` (Linux
+/// drivers/base/core.c, device_get_devnode).
+fn node(name: &str) -> PathBuf {
+    Path::new("/dev").join(name.replace('!', "/"))
 }
 
 fn begins_one(disk: &Direct, device: &Device) -> Result<bool> {
     let block_size = u64::from(device.block_size);
     let bytes = device.disk_blocks.saturating_mul(block_size);
-    let read = |at: Lba, block: &mut [u8]| {
-        let Some(start) = at.0.checked_mul(block_size) else { return Ok(false) };
-        let skipped = start % PAGE_SIZE;
-        if (start - skipped).checked_add(PAGE_SIZE).is_none_or(|end| end > bytes) {
-            return Ok(false);
-        }
-        let page = disk.read(start - skipped)?;
-        block.copy_from_slice(&page.0[skipped as usize..][..block.len()]);
-        Ok(true)
-    };
+    let read = |at: Lba, block: &mut [u8]| read_block(at, block, bytes, |page| disk.read(page));
     let mut is_there = false;
     let found = |start| is_there |= start == device.extent.start;
     partitions::starts::<Error>(block_size as usize, read, found)?;

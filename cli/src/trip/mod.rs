@@ -33,7 +33,7 @@ use crate::planner::{self, Attempt, Circumstances, Wishes};
 use crate::preflight::{Question, Ready, Survey, Verdict};
 use crate::processors::Offline;
 use crate::reloaded;
-use crate::run_dir::RunDir;
+use crate::run_dir::{self, RunDir};
 use crate::shrink;
 use crate::signals::Uninterrupted;
 use crate::slots::Slot;
@@ -163,7 +163,7 @@ impl<'a> Trip<'a> {
         }
         let failed = |error| Report::failed(self.purpose, self.target, error);
         let record = slept.as_ref().map_or_else(failed, Report::clone);
-        if let Err(error) = run_dir.record("last.json", &record) {
+        if let Err(error) = run_dir.record(run_dir::LAST, &record) {
             output.warn(error.to_string());
         }
         let report = slept?;

@@ -1,5 +1,6 @@
 //! A GUID partition table with one partition (UEFI 2.10 §5.3).
 
+use super::mbr;
 use crate::error::Error;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -41,14 +42,8 @@ pub fn write_one_partition(file: &Path) -> Result<(), Error> {
 }
 
 /// One partition that fills the disk, for programs that know no GPT.
-fn protective_mbr(last: u64) -> Vec<u8> {
-    let mut block = vec![0; BLOCK as usize];
-    block[446 + 4] = 0xee;
-    block[446 + 8..][..4].copy_from_slice(&1u32.to_le_bytes());
-    let blocks = u32::try_from(last).unwrap_or(u32::MAX);
-    block[446 + 12..][..4].copy_from_slice(&blocks.to_le_bytes());
-    block[510..].copy_from_slice(&[0x55, 0xaa]);
-    block
+fn protective_mbr(last: u64) -> [u8; BLOCK as usize] {
+    mbr::record(0xee, 1, u32::try_from(last).unwrap_or(u32::MAX))
 }
 
 fn entries(first: u64, last: u64) -> Vec<u8> {

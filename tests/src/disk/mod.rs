@@ -1,7 +1,7 @@
 //! Raw disk images: made, formatted, checked.
 
-mod extended;
 mod gpt;
+mod mbr;
 pub mod medium;
 
 pub use gpt::PARTITION_START;
@@ -30,7 +30,7 @@ impl Table {
     pub fn write(self, file: &Path) -> Result<(), Error> {
         match self {
             Self::Gpt => gpt::write_one_partition(file),
-            Self::Extended => extended::write_one_logical_partition(file),
+            Self::Extended => mbr::write_one_logical_partition(file),
         }
     }
 

@@ -6,13 +6,11 @@
 //! there.
 
 use super::cpu;
-use x86_64::registers::model_specific::Msr;
+use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags};
 
-const IA32_APIC_BASE: u32 = 0x1b;
-
-/// Its bits: x2APIC mode, and whether there is an APIC at all.
-const EXTD: u64 = 1 << 10;
-const EN: u64 = 1 << 11;
+/// Bits of IA32_APIC_BASE: x2APIC mode, and whether the APIC is on.
+const EXTD: u64 = ApicBaseFlags::X2APIC_ENABLE.bits();
+const EN: u64 = ApicBaseFlags::LAPIC_ENABLE.bits();
 
 /// IA32_APIC_BASE; 0 where no APIC is on.
 pub fn base() -> u64 {
@@ -20,12 +18,7 @@ pub fn base() -> u64 {
         return 0;
     }
     // SAFETY: every processor with an APIC has it.
-    unsafe { Msr::new(IA32_APIC_BASE).read() }
-}
-
-/// Whether the APIC is in x2APIC mode.
-pub fn is_x2apic() -> bool {
-    base() & EXTD != 0
+    unsafe { ApicBase::MSR.read() }
 }
 
 /// Back to the mode that the APIC had when its register was `was`. Where it was off,
@@ -39,7 +32,7 @@ pub unsafe fn put_back(was: u64) {
     if was & now & EN == 0 || (was ^ now) & EXTD == 0 {
         return;
     }
-    let mut register = Msr::new(IA32_APIC_BASE);
+    let mut register = ApicBase::MSR;
     // SAFETY: the transitions that the specification allows (11.12.5); the caller
     // answers for what is lost.
     unsafe {

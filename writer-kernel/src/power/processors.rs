@@ -8,21 +8,18 @@
 //! instruction was. Linux starts all of them anew, from wherever they are.
 
 use crate::arch::paging::direct;
-use crate::arch::{apic, time};
+use crate::arch::{cpu, time};
 use crate::machine::MACHINE;
 use dormouse_drivers::platform::Platform;
 use dormouse_handoff::plan::CheckedPlan;
 use dormouse_handoff::units::{PAGE_SIZE, Pfn, PhysAddr};
-use x86_64::registers::model_specific::Msr;
+use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
 
 /// Where SeaBIOS lets them start (`BUILD_AP_BOOT_ADDR` in its src/config.h).
 const START: PhysAddr = PhysAddr(0x1_0000);
 
 /// `cli`, `hlt`, and back to the `hlt`.
 const HALT: [u8; 4] = [0xfa, 0xf4, 0xeb, 0xfd];
-
-/// Where IA32_APIC_BASE has the address of the registers in memory.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// The interrupt command register, in memory and in x2APIC mode (Intel SDM volume 3,
 /// 11.6.1 and 11.12.9).
@@ -71,15 +68,16 @@ impl Latecomers {
 ///
 /// They run firmware's code only, and nobody waits for it.
 pub unsafe fn stop_others() {
-    let base = apic::base();
-    if base == 0 {
+    if !cpu::has_apic() {
         return;
     }
-    if apic::is_x2apic() {
+    let (base, flags) = ApicBase::read();
+    if flags.contains(ApicBaseFlags::X2APIC_ENABLE) {
         // SAFETY: the mode's own register; the caller answers for the message.
         unsafe { Msr::new(IA32_X2APIC_ICR).write(INIT_OTHERS.into()) };
     } else {
-        let Ok(registers) = MACHINE.map_mmio(PhysAddr(base & ADDRESS), PAGE_SIZE) else {
+        let base = PhysAddr(base.start_address().as_u64());
+        let Ok(registers) = MACHINE.map_mmio(base, PAGE_SIZE) else {
             log::warn!("the other processors are not stopped: no room to map the local APIC");
             return;
         };

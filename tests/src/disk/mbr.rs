@@ -1,5 +1,6 @@
-//! A master boot record whose only partition is a logical one, in an extended
-//! partition: as Debian's installer lays swap out on machines with a BIOS.
+//! Master boot records (UEFI 2.10 §5.2.1), and a disk whose only partition is a logical
+//! one, in an extended partition: as Debian's installer lays swap out on machines with a
+//! BIOS.
 
 use super::PARTITION_START;
 use crate::error::Error;
@@ -36,8 +37,8 @@ pub fn write_one_logical_partition(file: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// A boot record with one entry (UEFI 2.10 §5.2.1).
-fn record(kind: u8, start: u32, blocks: u32) -> [u8; BLOCK as usize] {
+/// A boot record with one entry.
+pub fn record(kind: u8, start: u32, blocks: u32) -> [u8; BLOCK as usize] {
     let mut block = [0; BLOCK as usize];
     let entry = &mut block[446..462];
     entry[4] = kind;
